@@ -1,0 +1,96 @@
+//! One kind of database, and one configured database of it.
+
+use std::sync::Arc;
+
+use async_trait::async_trait;
+
+use super::{Clock, Sink, Source};
+use crate::error::{Finding, Result};
+use crate::ids::{InstallId, PipelineId};
+use crate::schema::{TableId, TablePattern, TableSchema};
+use crate::settings::Settings;
+
+/// One kind of database. Stateless; a connector crate exports one.
+pub trait Connector: Send + Sync {
+    /// The word after `kind:` in the configuration.
+    fn kind(&self) -> &'static str;
+
+    /// Reads the settings of one database (all but `kind`). No IO. Every finding goes into `settings`; `None` if there was an
+    /// error among them. Relative paths are meant from `base`, the folder of the configuration file.
+    fn parse(&self, name: &str, settings: &mut Settings, base: &std::path::Path)
+    -> Option<Arc<dyn Endpoint>>;
+
+    /// The JSON Schema of those settings, for editors.
+    fn settings_schema(&self) -> serde_json::Value;
+}
+
+/// What the database can do; the line and `check` choose by it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Capabilities {
+    /// The schema that a table name without one means: `public`, or empty.
+    pub default_schema: &'static str,
+    /// Snapshot chunks that may be read at once.
+    pub chunk_readers: usize,
+    /// Every update and delete brings a complete before image.
+    pub before_images: bool,
+    /// Its target can hold a transaction of any size; if not, large ones go in parts.
+    pub unlimited_transactions: bool,
+}
+
+/// What a line tells the connector about itself.
+#[derive(Clone)]
+pub struct LineContext {
+    /// The pipeline: what checkpoints, slots and read marks are filed under.
+    pub pipeline: PipelineId,
+    /// The installation.
+    pub install: InstallId,
+    /// Time.
+    pub clock: Arc<dyn Clock>,
+}
+
+/// A table that a source has.
+#[derive(Clone, Debug)]
+pub struct Discovered {
+    /// The table.
+    pub table: TableId,
+    /// Its schema; an empty `key` says that the table has none that is safe to use.
+    pub schema: Arc<TableSchema>,
+}
+
+/// A table as a target is to have it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct TargetTable {
+    /// Its shape: the chain's output schema, `table` being the target's name.
+    pub schema: Arc<TableSchema>,
+    /// The path in the configuration that names it, for findings.
+    pub path: String,
+}
+
+/// One configured database. Makes no connection before it is asked for something.
+#[async_trait]
+pub trait Endpoint: Send + Sync {
+    /// The word after `kind:`.
+    fn kind(&self) -> &'static str;
+
+    /// What it can do.
+    fn capabilities(&self) -> Capabilities;
+
+    /// A description without credentials: a path, a host and a database.
+    fn address(&self) -> String;
+
+    /// The tables that match a pattern, with their schemas. sluice's own tables are never among them.
+    async fn discover(&self, patterns: &[TablePattern]) -> Result<Vec<Discovered>>;
+
+    /// Looks whether these tables can be read and their changes captured. Changes nothing. Each finding's path is relative to
+    /// the database in the configuration (`path`), or that of the table given with it.
+    async fn check_source(&self, tables: &[TargetTable]) -> Result<Vec<Finding>>;
+
+    /// Looks whether these tables can be written: they exist and fit, or can be made. Changes nothing.
+    async fn check_target(&self, tables: &[TargetTable]) -> Result<Vec<Finding>>;
+
+    /// Opens a source for one line.
+    async fn source(&self, line: &LineContext) -> Result<Box<dyn Source>>;
+
+    /// Opens a sink for one line.
+    async fn sink(&self, line: &LineContext) -> Result<Box<dyn Sink>>;
+}

@@ -1,0 +1,75 @@
+//! Writing: data and checkpoint in one transaction.
+
+use std::sync::Arc;
+
+use async_trait::async_trait;
+
+use super::TargetTable;
+use crate::checkpoint::Checkpoint;
+use crate::error::Result;
+use crate::event::Event;
+use crate::ids::PipelineId;
+use crate::schema::{Key, TableSchema};
+use crate::value::Row;
+
+/// What a write did.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Written {
+    /// Rows inserted, updated or deleted.
+    pub rows: u64,
+    /// Events (indexes into the slice) whose image has absent values and whose row is not in the target. They were not written:
+    /// the line reads the row again, or makes a dead letter `partial_row` (I13).
+    pub partial: Vec<usize>,
+}
+
+/// One line's writer of one database. After an error other than an event's the line drops it and opens a new one.
+#[async_trait]
+pub trait Sink: Send {
+    /// Makes what is missing: sluice's own tables, and these target tables with their key. An existing table that can't take the
+    /// rows is an error `target-schema`; it is never altered or dropped.
+    async fn prepare(&mut self, tables: &[TargetTable]) -> Result<()>;
+
+    /// The line's checkpoint, as it is durable in the target; `None` if it never had one.
+    async fn checkpoint(&mut self, pipeline: &PipelineId) -> Result<Option<Checkpoint>>;
+
+    /// Begins a transaction.
+    async fn begin(&mut self) -> Result<Box<dyn SinkTx + '_>>;
+
+    /// Removes the line's checkpoint (`delete`). Rows stay.
+    async fn forget(&mut self, pipeline: &PipelineId) -> Result<()>;
+}
+
+/// A transaction of the target. Dropped without `commit`: nothing happened.
+///
+/// Once `commit` has returned `Ok` its effects are durable (I1). An error from `commit` leaves open whether it worked: the line
+/// reads the checkpoint to know.
+#[async_trait]
+pub trait SinkTx: Send {
+    /// The present rows of these keys, locked until the transaction ends where the target has row locks. One answer per key.
+    async fn current(&mut self, table: &Arc<TableSchema>, keys: &[Key]) -> Result<Vec<Option<Row>>>;
+
+    /// Applies events in order. Per event, with the table and key of `event.table`:
+    /// - snapshot, insert: upsert.
+    /// - update: the row under the before image's key (the after image's where there is none) gets every present value of the
+    ///   after image, its key too. No such row: an upsert of the after image if that is complete, else [`Written::partial`].
+    /// - delete: by key; no such row is fine.
+    /// - truncate: every row of the table.
+    ///
+    /// A value that the target can't hold exactly is `value-unrepresentable` (I7), a refused row `constraint`, both with
+    /// [`crate::Error::of_event`] where the sink knows which. After such an error the transaction is usable again only from a
+    /// savepoint.
+    async fn write(&mut self, events: &[Event]) -> Result<Written>;
+
+    /// Marks a place to go back to, in place of the last one marked.
+    async fn savepoint(&mut self) -> Result<()>;
+
+    /// Undoes everything since the last savepoint, which stays.
+    async fn rollback_to_savepoint(&mut self) -> Result<()>;
+
+    /// Saves the checkpoint if the target's epoch for this pipeline is still `expected` (`None`: there is no checkpoint yet);
+    /// otherwise `fenced`, and the transaction must be dropped.
+    async fn save(&mut self, checkpoint: &Checkpoint, expected: Option<u64>) -> Result<()>;
+
+    /// Commits, durably.
+    async fn commit(self: Box<Self>) -> Result<()>;
+}

@@ -1,0 +1,98 @@
+//! What the engine remembers for itself. A target's checkpoint is never among it (I2).
+
+use std::sync::Arc;
+
+use async_trait::async_trait;
+use bytes::Bytes;
+use serde::{Deserialize, Serialize};
+
+use crate::dead_letter::{DeadLetter, DeadLetterId};
+use crate::error::Result;
+use crate::ids::{Digest, InstallId, PipelineId};
+use crate::schema::{Key, TableId};
+
+/// What a pipeline was told to do, kept over restarts.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct LineState {
+    /// Paused by a person, or by an error that needs one: the reason.
+    pub paused: Option<String>,
+    /// Tables whose capture was taken away for DDL: to be read again on resume.
+    pub detached: Vec<TableId>,
+    /// Tables to be read again from the start.
+    pub resnapshot: Vec<TableId>,
+}
+
+/// How a version of a plugin came to its place.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Swapped {
+    /// It runs now.
+    Promoted,
+    /// It was refused and is not tried again until its file changes.
+    Refused,
+    /// It waits for `plugin swap --promote`: it wants more than the running version.
+    Waiting,
+    /// It was put out by `plugin rollback` and is not tried again until its file changes.
+    RolledBack,
+}
+
+/// One entry of a plugin's history.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct PluginVersion {
+    /// The plugin's name.
+    pub name: Arc<str>,
+    /// The component's digest.
+    pub digest: Digest,
+    /// What became of it.
+    pub outcome: Swapped,
+    /// Why, for people: one clause without values of rows.
+    pub why: String,
+    /// When, microseconds since 1970 UTC.
+    pub at_micros: i64,
+}
+
+/// The engine's own durable state. What a method returned `Ok` for survives a kill -9 and a power cut.
+#[async_trait]
+pub trait StateStore: Send + Sync {
+    /// The installation's id, made with the state.
+    fn install(&self) -> &InstallId;
+
+    /// Keeps dead letters. One that is kept already (pipeline, id) stays as it is (I3).
+    async fn keep_dead_letters(&self, letters: Vec<DeadLetter>) -> Result<()>;
+
+    /// Dead letters by number, from after `after` on, at most `limit`.
+    async fn dead_letters(&self, pipeline: &PipelineId, after: u64, limit: usize) -> Result<Vec<DeadLetter>>;
+
+    /// One dead letter.
+    async fn dead_letter(&self, pipeline: &PipelineId, id: &DeadLetterId) -> Result<Option<DeadLetter>>;
+
+    /// How many there are.
+    async fn count_dead_letters(&self, pipeline: &PipelineId) -> Result<u64>;
+
+    /// The keys whose later events follow them there (park-key).
+    async fn parked_keys(&self, pipeline: &PipelineId) -> Result<Vec<(TableId, Key)>>;
+
+    /// Removes the dead letters of some tables (all when empty): a resnapshot supersedes them. Returns how many.
+    async fn supersede_dead_letters(&self, pipeline: &PipelineId, tables: &[TableId]) -> Result<u64>;
+
+    /// What a pipeline was told to do.
+    async fn line_state(&self, pipeline: &PipelineId) -> Result<LineState>;
+
+    /// Remembers what a pipeline was told to do.
+    async fn set_line_state(&self, pipeline: &PipelineId, state: &LineState) -> Result<()>;
+
+    /// Forgets a pipeline: state and dead letters.
+    async fn forget(&self, pipeline: &PipelineId) -> Result<()>;
+
+    /// The version of a plugin that runs, with its bytes.
+    async fn promoted_plugin(&self, name: &str) -> Result<Option<(Digest, Bytes)>>;
+
+    /// Any version that is in the history with its bytes.
+    async fn plugin_bytes(&self, digest: &Digest) -> Result<Option<Bytes>>;
+
+    /// Adds to a plugin's history; `bytes` are kept where given. With [`Swapped::Promoted`] it becomes the version that runs.
+    async fn record_plugin(&self, version: PluginVersion, bytes: Option<Bytes>) -> Result<()>;
+
+    /// A plugin's history (of all plugins when `None`), newest first.
+    async fn plugin_history(&self, name: Option<&str>) -> Result<Vec<PluginVersion>>;
+}
