@@ -1,1 +1,5 @@
-//! sluice
+//! sluice keeps databases in step: the service, and the face for programs that embed the engine.
+
+mod registry;
+
+pub use registry::Registry;
