@@ -51,9 +51,10 @@ pub struct ApplyFailed {
 /// The chains of one line: for each table a sequence of plugins, in their current versions.
 #[async_trait]
 pub trait Transform: Send {
-    /// Opens the chain of a table of this shape. `source` is what the source delivers, with the columns that the configuration
-    /// excludes left out and the target's name set.
-    async fn open(&mut self, source: &Arc<TableSchema>) -> Result<Opened>;
+    /// Opens the chain of the table `source.table`. `source` is the shape in which the source delivers it ([`Event::source`]);
+    /// `entry` is the same with the columns that the configuration excludes left out and the target's name set, which is the
+    /// shape that the events have when they are handed over ([`Event::table`]). New values go behind `source`'s slots.
+    async fn open(&mut self, source: &Arc<TableSchema>, entry: &Arc<TableSchema>) -> Result<Opened>;
 
     /// Takes over versions that have passed their checks since the last call (I8). Called only between batches. `true`: a
     /// version changed, and the line opens its tables again before the next batch. Costs next to nothing when there is none.
