@@ -1,0 +1,173 @@
+//! The configuration file: read, checked and held as types that can't be wrong.
+//!
+//! Reading order: [`yaml`] (text to a tree), [`crate::secrets`] (`${env:..}` and `${file:..}`), [`read`] (tree to the types of
+//! this module, all findings at once), [`lines`] (types and discovered tables to what a line is told), [`diff`] (what a
+//! changed file means for a running service), [`schema`] (the JSON Schema that editors use).
+
+pub mod diff;
+pub mod lines;
+mod read;
+pub mod schema;
+mod yaml;
+
+use std::collections::BTreeMap;
+use std::net::SocketAddr;
+use std::num::NonZeroUsize;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use sluice_pipeline::{
+    BatchLimits, LargeTransactions, Mode, OnError, OnPositionLost, SnapshotMode, TruncatePolicy,
+};
+use sluice_types::ports::Endpoint;
+use sluice_types::{Digest, Finding, PipelineId, Result, Secret, TablePattern};
+
+use crate::Registry;
+
+/// A configuration file that has been read and found good. Paths in it are absolute.
+#[derive(Clone)]
+pub struct Config {
+    /// The file.
+    pub file: PathBuf,
+    /// `state:`
+    pub state: StateSettings,
+    /// `service:`
+    pub service: ServiceSettings,
+    /// `limits:`
+    pub limits: ProcessLimits,
+    /// `plugins.dir`: the watched folder. Need not exist.
+    pub plugin_dir: PathBuf,
+    /// `databases:`, by name.
+    pub databases: BTreeMap<String, Database>,
+    /// `pipelines:`, by name.
+    pub pipelines: BTreeMap<String, Pipeline>,
+    /// What is worth knowing; none of it keeps the file from being used.
+    pub warnings: Vec<Finding>,
+    /// The tree as it was read, for [`diff`].
+    document: yaml::Document,
+}
+
+/// `state:`
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct StateSettings {
+    /// The folder; default `./sluice-state`.
+    pub dir: PathBuf,
+    /// Base64 of 32 bytes, checked to be that. Seals dead letters and samples.
+    pub key: Option<Secret>,
+}
+
+/// `service:`
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ServiceSettings {
+    /// Where the HTTP API listens; default `127.0.0.1:8687`. Beyond loopback only with `insecure`.
+    pub listen: SocketAddr,
+    /// What changing anything needs; without one `serve` makes one in the state folder.
+    pub token: Option<Secret>,
+    /// Listening beyond loopback without TLS is wanted.
+    pub insecure: bool,
+}
+
+/// `limits:` of the process, in bytes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct ProcessLimits {
+    /// What all lines together may hold in memory; default 512 MiB.
+    pub memory: u64,
+    /// What large transactions may take on disk; default 20 GiB.
+    pub spill: u64,
+}
+
+/// One of `databases:`.
+#[derive(Clone)]
+pub struct Database {
+    /// Its connector's settings, parsed. Has made no connection.
+    pub endpoint: Arc<dyn Endpoint>,
+    /// Its path in the file.
+    pub path: String,
+}
+
+/// One of `pipelines:`. With [`Pipeline::lines`] it becomes lines.
+#[derive(Clone, Debug)]
+pub struct Pipeline {
+    /// `id:`, or its name.
+    pub id: PipelineId,
+    /// Its path in the file.
+    pub path: String,
+    /// The name of the source's database.
+    pub source: String,
+    /// The names of the targets' databases: one line each.
+    pub targets: Vec<String>,
+    /// Whether they were written as `targets:`. Then each line has an id of its own, `ID@TARGET`.
+    pub many: bool,
+    /// `mode:`
+    pub mode: Mode,
+    /// `snapshot:`
+    pub snapshot: SnapshotMode,
+    /// `batch:`
+    pub batch: BatchLimits,
+    /// `concurrency:`
+    pub concurrency: NonZeroUsize,
+    /// `large_transactions:`
+    pub large_transactions: LargeTransactions,
+    /// `truncate:`, where it is written. [`Pipeline::lines`] knows the default.
+    pub truncate: Option<TruncatePolicy>,
+    /// `on_error:`
+    pub on_error: OnError,
+    /// `on_position_lost:`
+    pub on_position_lost: OnPositionLost,
+    /// `tables:`, in order: the first that matches a table has it.
+    pub tables: Vec<TableRule>,
+}
+
+/// One of `tables:`.
+#[derive(Clone, Debug)]
+pub struct TableRule {
+    /// Which of the source's tables.
+    pub from: TablePattern,
+    /// The target's table, with `{schema}` and `{table}` not yet filled in. Default: the name without schema.
+    pub to: Option<String>,
+    /// The key where the source has none.
+    pub key: Option<Vec<String>>,
+    /// Columns left out.
+    pub exclude: Vec<String>,
+    /// The chain, `where` being its first step.
+    pub steps: Vec<Step>,
+    /// Its path in the file.
+    pub path: String,
+}
+
+/// One of `transform:`.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Step {
+    /// The plugin's name.
+    pub plugin: Arc<str>,
+    /// Its configuration, as JSON text. Never holds a secret.
+    pub config: String,
+    /// `limits:`; what is not written has the host's default.
+    pub limits: StepLimits,
+    /// `columns.deny`: columns that the plugin must not see.
+    pub deny: Vec<String>,
+    /// A file in the plugin folder may stand in for the shipped plugin of this name.
+    pub override_shipped: bool,
+    /// Only this version will do.
+    pub digest: Option<Digest>,
+    /// Its path in the file; that of `where` for the step that `where` stands for.
+    pub path: String,
+}
+
+/// `limits:` of a step.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct StepLimits {
+    /// Memory of one instance, in bytes.
+    pub memory: Option<u64>,
+    /// Time for one batch, in milliseconds.
+    pub batch_ms: Option<u64>,
+    /// What one batch may answer, in bytes.
+    pub output: Option<u64>,
+}
+
+impl Config {
+    /// Reads a file. Every finding comes at once, in one error `config-invalid`; connects to nothing.
+    pub fn load(file: &Path, registry: &Registry) -> Result<Config> {
+        read::load(file, registry)
+    }
+}

@@ -1,0 +1,1 @@
+//! `${env:NAME}` and `${file:PATH}` in the configuration.
