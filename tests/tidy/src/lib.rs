@@ -1,0 +1,1 @@
+//! Nothing to use: the laws are in `tests/`.

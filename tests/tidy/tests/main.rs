@@ -1,0 +1,12 @@
+//! The laws of the house. Each test says what it forbids and why; each forbids something on a made-up offender too, so that a
+//! law which can't fail is noticed.
+
+mod source;
+mod walls;
+
+use std::path::{Path, PathBuf};
+
+/// The repository's root.
+fn root() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).ancestors().nth(2).expect("tests/tidy is two below the root").to_path_buf()
+}
