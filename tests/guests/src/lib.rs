@@ -1,0 +1,33 @@
+//! Every guest of this repository as a component, built by `scripts/build-guest`: the shipped plugins, the SDKs' probes and
+//! templates, and the small ones in the folders beside this crate.
+
+#![allow(clippy::panic)] // for tests only: a guest that isn't there is a mistake in the test
+
+include!(concat!(env!("OUT_DIR"), "/guests.rs"));
+
+/// The Rust SDK's probe: a guest that does on command whatever a guest may and may not do.
+pub const PROBE: &[u8] = include_bytes!(concat!(env!("OUT_DIR"), "/rust-probe.wasm"));
+
+/// The guest of that name: its folder's, with the language in front for an SDK's `probe` and `template` (`rust-probe`).
+///
+/// # Panics
+/// If there is none.
+pub fn guest(name: &str) -> &'static [u8] {
+    match GUESTS.iter().find(|(known, ..)| *known == name) {
+        Some((_, _, bytes)) => bytes,
+        None => panic!("there is no guest `{name}`; there are: {}", names().collect::<Vec<_>>().join(", ")),
+    }
+}
+
+/// The names of all guests.
+pub fn names() -> impl Iterator<Item = &'static str> {
+    GUESTS.iter().map(|(name, ..)| *name)
+}
+
+/// The shipped plugins, by name, as the host takes them.
+pub fn shipped() -> &'static [(&'static str, &'static [u8])] {
+    static SHIPPED: std::sync::OnceLock<Vec<(&'static str, &'static [u8])>> = std::sync::OnceLock::new();
+    SHIPPED.get_or_init(|| {
+        GUESTS.iter().filter(|(_, shipped, _)| *shipped).map(|(name, _, bytes)| (*name, *bytes)).collect()
+    })
+}
