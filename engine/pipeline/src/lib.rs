@@ -3,11 +3,19 @@
 //! A service makes a [`LineSpec`] out of its configuration, gives it [`Ports`], and runs the [`Line`]; what people ask of it
 //! while it runs goes through its [`LineHandle`].
 
+mod handle;
+mod line;
 pub mod spec;
 pub mod status;
 
+pub use handle::LineHandle;
+pub use line::{Ended, Line, Ports, delete_line};
 pub use spec::{
     BatchLimits, LargeTransactions, LineSpec, Mode, OnError, OnErrorThen, OnLarge, OnPositionLost,
     SnapshotMode, TableRoute, TruncatePolicy, Until,
 };
 pub use status::{LineStatus, Phase, Stats, TableStatus};
+
+/// How long a line that is told to stop or pause goes on with its current batch before it drops it, in milliseconds. A dropped
+/// batch is read again.
+pub const DRAIN_MS_MAX: u64 = 10_000;

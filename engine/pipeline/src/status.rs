@@ -3,7 +3,6 @@
 use std::sync::atomic::{AtomicI64, AtomicU64};
 
 use serde::Serialize;
-use sluice_types::ErrorKind;
 
 /// What a line is doing.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
@@ -32,8 +31,9 @@ pub struct LineStatus {
     pub phase: Phase,
     /// Whether the target is consistent with some moment of the source.
     pub ready: bool,
-    /// Why it is paused or retrying: code and text, never a row's values.
-    pub reason: Option<(ErrorKind, String)>,
+    /// Why it is paused, retrying or ended: a code (that of an error kind, or `paused` when a person asked for it) and text,
+    /// never a row's values.
+    pub reason: Option<(String, String)>,
     /// The durable position.
     pub position: Option<String>,
     /// How far behind, in the source's unit.

@@ -14,7 +14,7 @@ use async_trait::async_trait;
 pub use connector::{Capabilities, Connector, Discovered, Endpoint, LineContext, TargetTable};
 pub use sink::{Sink, SinkTx, Written};
 pub use source::{ChunkReader, Lag, Read, ReadLimits, Source, StreamStart};
-pub use state::{LineState, PluginVersion, StateStore, Swapped};
+pub use state::{LineState, ParkedKey, PluginVersion, StateStore, Swapped};
 pub use transform::{ApplyFailed, Decision, Opened, Rejection, Resolver, Transform, Transformed};
 
 /// Time, as everything in the engine sees it: simulations bring their own.

@@ -9,6 +9,7 @@ use serde::{Deserialize, Serialize};
 use crate::dead_letter::{DeadLetter, DeadLetterId};
 use crate::error::Result;
 use crate::ids::{Digest, InstallId, PipelineId};
+use crate::position::Position;
 use crate::schema::{Key, TableId};
 
 /// What a pipeline was told to do, kept over restarts.
@@ -20,6 +21,20 @@ pub struct LineState {
     pub detached: Vec<TableId>,
     /// Tables to be read again from the start.
     pub resnapshot: Vec<TableId>,
+}
+
+/// A key that a dead letter holds, and since when: an event of it that comes before that place is not parked. It matters after
+/// a crash between keeping the dead letter and the commit that passes it, when earlier events of the key come again.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ParkedKey {
+    /// The source's table (`DeadLetter::event.source.table`).
+    pub table: TableId,
+    /// The key in the source (one of `DeadLetter::keys`).
+    pub key: Key,
+    /// `DeadLetter::position`.
+    pub position: Position,
+    /// `DeadLetter::event.index`.
+    pub index: u64,
 }
 
 /// How a version of a plugin came to its place.
@@ -69,8 +84,8 @@ pub trait StateStore: Send + Sync {
     /// How many there are.
     async fn count_dead_letters(&self, pipeline: &PipelineId) -> Result<u64>;
 
-    /// The keys whose later events follow them there (park-key).
-    async fn parked_keys(&self, pipeline: &PipelineId) -> Result<Vec<(TableId, Key)>>;
+    /// The keys whose later events follow them there (park-key): one entry per dead letter and key of it, in any order.
+    async fn parked_keys(&self, pipeline: &PipelineId) -> Result<Vec<ParkedKey>>;
 
     /// Removes the dead letters of some tables (all when empty): a resnapshot supersedes them. Returns how many.
     async fn supersede_dead_letters(&self, pipeline: &PipelineId, tables: &[TableId]) -> Result<u64>;
