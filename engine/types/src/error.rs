@@ -137,6 +137,8 @@ error_kinds! {
     StateVersion = "state-version" => Stop,
     /// Another process uses the state folder.
     StateLocked = "state-locked" => Stop,
+    /// A pipeline has as many dead letters as the state keeps: nothing is dropped, so it stands still.
+    DeadLettersFull = "dead-letters-full" => Pause,
     /// A fault of sluice itself.
     Internal = "internal" => Pause,
 }

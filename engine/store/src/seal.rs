@@ -1,0 +1,130 @@
+//! Sealing what may hold values of rows.
+//!
+//! A sealed field is one byte of format and then, for `1`, a nonce of 12 bytes and the text under AES-256-GCM-SIV, bound to the
+//! pipeline, the letter and the field that it belongs to: moved to another place it can't be opened. `0`: the plain text, where
+//! no key is configured.
+
+use aes_gcm_siv::aead::{Aead, KeyInit, Payload};
+use aes_gcm_siv::{Aes256GcmSiv, Nonce};
+use base64::Engine;
+use sha2::{Digest as _, Sha256};
+use sluice_types::{DeadLetterId, Error, ErrorKind, PipelineId, Result, Secret};
+
+use crate::errors::damaged;
+use crate::folder::fill_random;
+
+const PLAIN: u8 = 0;
+const AES_256_GCM_SIV: u8 = 1;
+const NONCE_BYTES: usize = 12;
+
+/// `state.key`: 32 bytes. Never printed.
+#[derive(Clone)]
+pub struct SealKey {
+    cipher: Aes256GcmSiv,
+    name: String,
+}
+
+impl SealKey {
+    /// Reads base64 of 32 bytes.
+    pub fn parse(text: &Secret) -> Result<SealKey> {
+        let bytes = base64::engine::general_purpose::STANDARD.decode(text.expose().trim());
+        let bytes: [u8; 32] = bytes.ok().and_then(|bytes| bytes.try_into().ok()).ok_or_else(|| {
+            Error::new(ErrorKind::Config, "`state.key` is not base64 of 32 bytes")
+                .remedy("Make one with: head -c 32 /dev/urandom | base64")
+        })?;
+        // Says which key it is without telling anything about it: a digest of 32 random bytes can't be turned around.
+        let name =
+            hex::encode(Sha256::new().chain_update(b"sluice state key").chain_update(bytes).finalize());
+        Ok(SealKey { cipher: Aes256GcmSiv::new(&bytes.into()), name })
+    }
+
+    /// By what the state remembers which key it was sealed with.
+    pub(crate) fn name(&self) -> String {
+        self.name.clone()
+    }
+}
+
+/// Where a sealed field belongs.
+pub(crate) struct Place<'a> {
+    pub pipeline: &'a PipelineId,
+    pub id: &'a DeadLetterId,
+    pub field: &'static str,
+}
+
+impl Place<'_> {
+    fn associated_data(&self) -> Vec<u8> {
+        let mut data = Vec::new();
+        for part in [self.field, &self.pipeline.0, &self.id.0] {
+            data.extend_from_slice(&(part.len() as u64).to_be_bytes());
+            data.extend_from_slice(part.as_bytes());
+        }
+        data
+    }
+}
+
+pub(crate) fn seal(key: Option<&SealKey>, place: &Place<'_>, text: &[u8]) -> Result<Vec<u8>> {
+    let Some(key) = key else {
+        return Ok([&[PLAIN], text].concat());
+    };
+    let mut nonce = [0; NONCE_BYTES];
+    fill_random(&mut nonce)?;
+    let payload = Payload { msg: text, aad: &place.associated_data() };
+    let sealed = key
+        .cipher
+        .encrypt(Nonce::from_slice(&nonce), payload)
+        .map_err(|_| Error::new(ErrorKind::Internal, "a dead letter is too large to be sealed"))?;
+    Ok([&[AES_256_GCM_SIV][..], &nonce, &sealed].concat())
+}
+
+pub(crate) fn open(key: Option<&SealKey>, place: &Place<'_>, sealed: &[u8]) -> Result<Vec<u8>> {
+    match sealed.split_first() {
+        Some((&PLAIN, text)) => Ok(text.to_vec()),
+        Some((&AES_256_GCM_SIV, rest)) if rest.len() >= NONCE_BYTES => {
+            let key = key.ok_or_else(|| {
+                Error::new(ErrorKind::Config, "the dead letter is sealed, and `state.key` is missing")
+                    .remedy("Put back the key that was used before.")
+            })?;
+            let (nonce, text) = rest.split_at(NONCE_BYTES);
+            let payload = Payload { msg: text, aad: &place.associated_data() };
+            key.cipher.decrypt(Nonce::from_slice(nonce), payload).map_err(|_| {
+                damaged("the dead letter can't be opened: it was sealed with another `state.key`, or changed since")
+            })
+        }
+        _ => Err(damaged("a dead letter is sealed in a format that this version does not know")),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn key(byte: u8) -> SealKey {
+        SealKey::parse(&Secret::new(base64::engine::general_purpose::STANDARD.encode([byte; 32]))).unwrap()
+    }
+
+    #[test]
+    fn only_the_same_key_opens_it_and_only_in_its_place() {
+        let (pipeline, id) = (PipelineId::from("p"), DeadLetterId("1/0".into()));
+        let other_id = DeadLetterId("1/1".into());
+        let place = Place { pipeline: &pipeline, id: &id, field: "body" };
+        let other = Place { pipeline: &pipeline, id: &other_id, field: "body" };
+        let sealed = seal(Some(&key(1)), &place, b"hunter2").unwrap();
+        assert!(!sealed.windows(7).any(|window| window == b"hunter2"));
+        assert_eq!(open(Some(&key(1)), &place, &sealed).unwrap(), b"hunter2");
+        for (key, place) in [(Some(&key(2)), &place), (Some(&key(1)), &other), (None, &place)] {
+            assert!(open(key, place, &sealed).is_err());
+        }
+        let plain = seal(None, &place, b"hunter2").unwrap();
+        assert_eq!(open(Some(&key(1)), &place, &plain).unwrap(), b"hunter2", "kept before there was a key");
+        assert!(open(None, &place, &[9, 9]).is_err() && open(None, &place, &[]).is_err());
+    }
+
+    #[test]
+    fn a_key_is_32_bytes() {
+        for text in ["", "abc", "AAAA", "!!!!"] {
+            let error = SealKey::parse(&Secret::new(text)).err().unwrap();
+            assert_eq!(error.kind(), ErrorKind::Config);
+            assert!(!error.to_string().contains("AAAA"));
+        }
+    }
+}
