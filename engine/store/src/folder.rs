@@ -4,6 +4,7 @@ use std::fs::{self, DirBuilder, File, OpenOptions, Permissions};
 use std::io::{self, Read, Write};
 use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt, PermissionsExt};
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use rustix::fs::{Access, FlockOperation};
 use sluice_types::{Error, ErrorKind, Result, Secret};
@@ -12,6 +13,9 @@ use crate::errors::of_file;
 
 const FOLDER_MODE: u32 = 0o700;
 const FILE_MODE: u32 = 0o600;
+/// A child shares its parent's locks from fork to exec, so a lock may outlive its owner by a moment.
+const LOCK_PATIENCE_TRIES: u32 = 20;
+const LOCK_PATIENCE_STEP: Duration = Duration::from_millis(10);
 
 /// The folder is ours for as long as this lives: the kernel lets go of it with the process, however that ends.
 pub(crate) struct Lock(#[allow(dead_code, reason = "held, never read")] File);
@@ -26,10 +30,17 @@ pub(crate) fn take(dir: &Path) -> Result<Lock> {
     narrow(dir, FOLDER_MODE)?;
     let path = dir.join("lock");
     let mut file = open_private(&path)?;
-    match rustix::fs::flock(&file, FlockOperation::NonBlockingLockExclusive) {
-        Ok(()) => {}
-        Err(rustix::io::Errno::WOULDBLOCK) => return Err(locked(dir, &mut file)),
-        Err(cause) => return Err(of_file("can't lock", &path, cause.into())),
+    let mut patience = LOCK_PATIENCE_TRIES;
+    loop {
+        match rustix::fs::flock(&file, FlockOperation::NonBlockingLockExclusive) {
+            Ok(()) => break,
+            Err(rustix::io::Errno::WOULDBLOCK) if patience > 0 => {
+                patience -= 1;
+                std::thread::sleep(LOCK_PATIENCE_STEP);
+            }
+            Err(rustix::io::Errno::WOULDBLOCK) => return Err(locked(dir, &mut file)),
+            Err(cause) => return Err(of_file("can't lock", &path, cause.into())),
+        }
     }
     // The number is for the message of whoever finds the folder locked; the lock itself is the kernel's.
     file.set_len(0)
