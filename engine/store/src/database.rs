@@ -33,6 +33,7 @@ const TABLES: &str = "
         table_schema text not null,
         table_name text not null,
         position text not null,
+        event_index integer not null,
         code text not null,
         what text not null,
         plugin text,

@@ -3,8 +3,10 @@
 use rusqlite::{Connection, OptionalExtension, Row, Transaction, params};
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
+use sluice_types::ports::ParkedKey;
 use sluice_types::{
-    DeadLetter, DeadLetterId, Digest, Error, ErrorKind, Event, Key, PipelineId, Reason, Result, TableId,
+    DeadLetter, DeadLetterId, Digest, Error, ErrorKind, Event, Key, PipelineId, Position, Reason, Result,
+    TableId,
 };
 
 use crate::Limits;
@@ -103,7 +105,7 @@ fn insert(
     let mut statement = transaction
         .prepare_cached(
             "insert into dead_letters
-             values (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?) on conflict (pipeline, id) do nothing",
+             values (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?) on conflict (pipeline, id) do nothing",
         )
         .said(WRITE)?;
     let kept = statement
@@ -114,6 +116,7 @@ fn insert(
             &*letter.event.source.table.schema,
             &*letter.event.source.table.name,
             String::from_utf8_lossy(&to_json(&letter.position)?),
+            letter.event.index as i64,
             reason.code,
             reason.what,
             plugin.map(|(name, _)| name),
@@ -214,27 +217,28 @@ pub(crate) fn parked_keys(
     connection: &mut Connection,
     key: Option<&SealKey>,
     pipeline: &PipelineId,
-) -> Result<Vec<(TableId, Key)>> {
+) -> Result<Vec<ParkedKey>> {
     let mut statement = connection
         .prepare_cached(
-            "select id, table_schema, table_name, keys from dead_letters where pipeline = ? order by number",
+            "select id, table_schema, table_name, position, event_index, keys from dead_letters
+             where pipeline = ? order by number",
         )
         .said(READ)?;
     let mut rows = statement.query([&*pipeline.0]).said(READ)?;
     let mut parked = Vec::new();
-    let mut seen = std::collections::HashSet::new();
     while let Some(row) = rows.next().said(READ)? {
         let id = DeadLetterId(row.get(0).said(READ)?);
         let (schema, name): (String, String) = (row.get(1).said(READ)?, row.get(2).said(READ)?);
-        let keys: Vec<u8> = row.get(3).said(READ)?;
+        let (position, index): (String, i64) = (row.get(3).said(READ)?, row.get(4).said(READ)?);
+        let keys: Vec<u8> = row.get(5).said(READ)?;
         let keys = seal::open(key, &Place { pipeline, id: &id, field: "keys" }, &keys)?;
-        let table = TableId::new(&schema, &name);
-        for key in from_json::<Vec<Key>>(&keys)? {
-            // Every letter of a parked key names it again.
-            if seen.insert((table.clone(), key.clone())) {
-                parked.push((table.clone(), key));
-            }
-        }
+        let (table, position) = (TableId::new(&schema, &name), from_json::<Position>(position.as_bytes())?);
+        parked.extend(from_json::<Vec<Key>>(&keys)?.into_iter().map(|key| ParkedKey {
+            table: table.clone(),
+            key,
+            position: position.clone(),
+            index: index as u64,
+        }));
     }
     Ok(parked)
 }

@@ -24,8 +24,8 @@ use std::sync::Arc;
 
 use async_trait::async_trait;
 use bytes::Bytes;
-use sluice_types::ports::{LineState, PluginVersion, StateStore};
-use sluice_types::{DeadLetter, DeadLetterId, Digest, InstallId, Key, PipelineId, Result, Secret, TableId};
+use sluice_types::ports::{LineState, ParkedKey, PluginVersion, StateStore};
+use sluice_types::{DeadLetter, DeadLetterId, Digest, InstallId, PipelineId, Result, Secret, TableId};
 
 pub use plugins::PLUGIN_VERSIONS_MAX;
 pub use seal::SealKey;
@@ -165,7 +165,7 @@ impl StateStore for Store {
         self.call(move |c, _| dead_letters::count(c, &pipeline)).await
     }
 
-    async fn parked_keys(&self, pipeline: &PipelineId) -> Result<Vec<(TableId, Key)>> {
+    async fn parked_keys(&self, pipeline: &PipelineId) -> Result<Vec<ParkedKey>> {
         let pipeline = pipeline.clone();
         self.call(move |c, inner| dead_letters::parked_keys(c, inner.key.as_ref(), &pipeline)).await
     }

@@ -4,7 +4,7 @@ use std::os::unix::fs::PermissionsExt;
 
 use bytes::Bytes;
 use sluice_store::{Limits, PLUGIN_VERSIONS_MAX, Store};
-use sluice_types::ports::{LineState, PluginVersion, StateStore, Swapped};
+use sluice_types::ports::{LineState, ParkedKey, PluginVersion, StateStore, Swapped};
 use sluice_types::{Digest, ErrorKind, Key, PipelineId, TableId, Value};
 
 use crate::{all_bytes, holds, key, letter, open};
@@ -33,7 +33,13 @@ async fn dead_letters_are_kept_once_and_in_order() {
         (3, 1)
     );
     let parked = store.parked_keys(&p).await.unwrap();
-    assert!(parked.contains(&(TableId::new("", "b"), Key(vec![Value::Int64(3)]))) && parked.len() == 3);
+    let three = ParkedKey {
+        table: TableId::new("", "b"),
+        key: Key(vec![Value::Int64(3)]),
+        position: letters[1].position.clone(),
+        index: 0,
+    };
+    assert!(parked.contains(&three) && parked.len() == 3);
 
     assert_eq!(store.supersede_dead_letters(&p, &[TableId::new("", "a")]).await.unwrap(), 2);
     assert_eq!(store.count_dead_letters(&p).await.unwrap(), 1);
