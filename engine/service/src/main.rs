@@ -1,3 +1,9 @@
-//! The `sluice` command.
+//! The `sluice` command: a thin user of the library.
 
-fn main() {}
+mod cli;
+
+use std::process::ExitCode;
+
+fn main() -> ExitCode {
+    cli::main()
+}

@@ -11,6 +11,11 @@ pub struct Registry {
 }
 
 impl Registry {
+    /// The connectors that come with sluice. A further database is one line here.
+    pub fn shipped() -> Self {
+        Registry::empty()
+    }
+
     /// No connector at all.
     pub fn empty() -> Self {
         Registry::default()

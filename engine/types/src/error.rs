@@ -55,6 +55,8 @@ error_kinds! {
     Config = "config-invalid" => Stop,
     /// A known key whose feature this version does not have.
     NotBuilt = "not_built" => Stop,
+    /// No pipeline of that name.
+    PipelineMissing = "pipeline-missing" => Stop,
     // Servers and files: never a fault of an event, so never a dead letter.
     /// The database can't be reached, or the connection broke.
     Unreachable = "unreachable" => Retry,

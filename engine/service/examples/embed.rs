@@ -1,0 +1,22 @@
+//! The engine in a program of one's own: starts the pipelines of a configuration, waits until one of them is in step, stops.
+//!
+//! `cargo run --example embed -- sluice.yaml PIPELINE`
+
+use std::path::PathBuf;
+use std::time::Duration;
+
+use sluice::{Config, Engine, Options, Registry, Until};
+
+#[tokio::main]
+async fn main() -> sluice::Result<()> {
+    let mut arguments = std::env::args().skip(1);
+    let file = PathBuf::from(arguments.next().unwrap_or("sluice.yaml".into()));
+    let config = Config::load(&file, &Registry::shipped())?;
+    let pipeline = arguments.next().or_else(|| config.pipelines.keys().next().cloned()).unwrap_or_default();
+
+    let engine = Engine::open(config, Options::default()).await?;
+    engine.start(std::slice::from_ref(&pipeline), Until::Stopped)?;
+    engine.in_step(&pipeline).await?;
+    eprintln!("{pipeline} is in step");
+    engine.stop(Duration::from_secs(10)).await
+}

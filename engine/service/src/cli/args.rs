@@ -1,0 +1,170 @@
+//! What people type.
+
+use std::net::SocketAddr;
+use std::path::PathBuf;
+
+use clap::{Args, Parser, Subcommand, ValueEnum};
+
+/// Keeps databases in step.
+///
+/// Exit code: 0 good, 1 a finding or failure, 2 wrong use.
+#[derive(Debug, Parser)]
+#[command(name = "sluice", version, max_term_width = 110)]
+pub struct Arguments {
+    #[command(flatten)]
+    pub common: Common,
+    #[command(subcommand)]
+    pub command: Command,
+}
+
+#[derive(Debug, Args)]
+pub struct Common {
+    /// The configuration file
+    #[arg(short = 'c', long = "config", global = true, default_value = "sluice.yaml", env = "SLUICE_CONFIG")]
+    pub config: PathBuf,
+    /// Answer in JSON
+    #[arg(long, global = true)]
+    pub json: bool,
+    /// What is logged to standard error: error, warn, info, debug, trace, also per part (`info,sluice_wasm=debug`)
+    #[arg(long, global = true, value_name = "FILTER", env = "SLUICE_LOG")]
+    pub log: Option<String>,
+    /// How it is logged
+    #[arg(long, global = true, value_name = "FORMAT", env = "SLUICE_LOG_FORMAT", default_value = "text")]
+    pub log_format: LogFormat,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum LogFormat {
+    Text,
+    Json,
+}
+
+#[derive(Debug, Subcommand)]
+pub enum Command {
+    /// Look for everything that could go wrong, before a row flows; changes nothing
+    Check {
+        /// Connect to nothing
+        #[arg(long)]
+        offline: bool,
+    },
+    /// Run to completion: copy if needed, then all changes up to now, then end
+    Sync {
+        /// Which pipelines; all when none is named
+        pipelines: Vec<String>,
+        /// Take them over from another installation that wrote to the same targets
+        #[arg(long)]
+        take_over: bool,
+    },
+    /// Run as a service: every pipeline, the plugin folder, HTTP
+    Serve {
+        /// Take pipelines over from another installation that wrote to the same targets
+        #[arg(long)]
+        take_over: bool,
+        /// Where to listen instead of `service.listen`; port 0 takes a free one
+        #[arg(long, value_name = "ADDRESS")]
+        listen: Option<SocketAddr>,
+    },
+    /// How the service and its pipelines stand
+    Status,
+    /// Bring a pipeline to a stand, until it is resumed
+    Pause {
+        /// Which pipeline; all when none is named
+        pipeline: Option<String>,
+        /// Also take away what stands in the way of changing the shape of source tables; resuming reads them again
+        #[arg(long)]
+        ddl: bool,
+        /// With --ddl: which source tables; all when none is named
+        #[arg(long = "table", value_name = "TABLE", requires = "ddl")]
+        tables: Vec<String>,
+        /// Shown in the status
+        #[arg(long, conflicts_with = "ddl")]
+        reason: Option<String>,
+    },
+    /// Let a pipeline go on
+    Resume {
+        /// Which pipeline; all when none is named
+        pipeline: Option<String>,
+    },
+    /// Remove everything that was made for a pipeline, at source, target and here; the target's rows stay
+    Delete {
+        /// Which pipeline
+        pipeline: String,
+    },
+    /// Read tables again from the start
+    Resnapshot {
+        /// Which pipeline
+        pipeline: String,
+        /// Which source tables; all when none is named
+        #[arg(long = "table", value_name = "TABLE")]
+        tables: Vec<String>,
+    },
+    /// Print the JSON Schema of the configuration file, for editors
+    Schema,
+    /// Look at plugins and change their versions
+    #[command(subcommand)]
+    Plugin(Plugin),
+    /// Look at dead letters: events that could not be applied
+    #[command(subcommand)]
+    Dlq(Dlq),
+    /// What compiles a plugin in a process of its own
+    #[command(name = sluice::COMPILE_PLUGIN, hide = true)]
+    CompilePlugin,
+}
+
+#[derive(Debug, Subcommand)]
+pub enum Plugin {
+    /// What a plugin file says about itself, and what it plans for a table
+    Inspect {
+        /// The component
+        file: PathBuf,
+        /// Open it on a table, as DATABASE.TABLE with a database of the configuration
+        #[arg(long, value_name = "DATABASE.TABLE")]
+        table: Option<String>,
+        /// With this plugin configuration, as JSON
+        #[arg(long = "with", value_name = "JSON", default_value = "{}", requires = "table")]
+        with: String,
+    },
+    /// Every plugin, its version, and candidates that were refused or wait
+    List,
+    /// Take the plugin folder's file now
+    Swap {
+        /// Which plugin
+        name: String,
+        /// Also when it reads, writes or drops more than what runs
+        #[arg(long)]
+        promote: bool,
+    },
+    /// Put an earlier version back
+    Rollback {
+        /// Which plugin
+        name: String,
+        /// Which version; the one before when none is given
+        #[arg(long, value_name = "DIGEST")]
+        to: Option<String>,
+    },
+}
+
+#[derive(Debug, Subcommand)]
+pub enum Dlq {
+    /// Dead letters, oldest first
+    List {
+        /// Of which pipeline
+        pipeline: String,
+        /// From after this number on
+        #[arg(long, default_value_t = 0)]
+        after: u64,
+        /// At most so many
+        #[arg(long, default_value_t = 100)]
+        limit: usize,
+    },
+    /// One dead letter
+    Show {
+        /// Of which pipeline
+        pipeline: String,
+        /// Which one; the oldest when none is given
+        id: Option<String>,
+        /// Show the rows, too
+        #[arg(long)]
+        values: bool,
+    },
+}

@@ -1,0 +1,128 @@
+//! What people ask of a pipeline. A line that runs is asked itself; for one that doesn't the wish goes into the state, where the
+//! line finds it when it starts.
+
+use sluice_pipeline::delete_line;
+use sluice_types::ports::{LineContext, LineState, StateStore};
+use sluice_types::{Result, TableId};
+
+use super::plan::{endpoint, planned_line};
+use super::{Engine, LineName};
+
+/// The reason that is shown where nobody gave one.
+const BY_A_PERSON: &str = "paused by a person";
+
+impl Engine {
+    /// Brings a pipeline to a stand at a batch boundary, until it is resumed; over restarts too.
+    pub async fn pause(&self, pipeline: &str, reason: Option<&str>) -> Result<()> {
+        let reason = reason.unwrap_or(BY_A_PERSON);
+        for name in self.find(pipeline)? {
+            match self.running(&name) {
+                Some(line) => line.pause(reason).await?,
+                None => self.remember(&name, |state| state.paused = Some(reason.to_string())).await?,
+            }
+        }
+        Ok(())
+    }
+
+    /// Pauses a pipeline and takes away what stands in the way of changing the shape of these source tables (triggers; all tables when none is named).
+    /// Resuming reads the tables again.
+    pub async fn pause_for_ddl(&self, pipeline: &str, tables: &[TableId]) -> Result<()> {
+        for name in self.find(pipeline)? {
+            match self.running(&name) {
+                Some(line) => line.pause_for_ddl(tables.to_vec()).await?,
+                None => self.detach(&name, tables).await?,
+            }
+        }
+        Ok(())
+    }
+
+    /// Lets a pipeline go on: one that was paused, that an error stopped, or that waits for a server.
+    pub async fn resume(&self, pipeline: &str) -> Result<()> {
+        for name in self.find(pipeline)? {
+            if let Some(line) = self.running(&name) {
+                line.resume().await?;
+                continue;
+            }
+            self.remember(&name, |state| state.paused = None).await?;
+            if let Some(line) = self.line(&name.id) {
+                line.try_again();
+            }
+        }
+        Ok(())
+    }
+
+    /// Reads tables again from the start (all when none is named); the stream goes on meanwhile.
+    pub async fn resnapshot(&self, pipeline: &str, tables: &[TableId]) -> Result<()> {
+        for name in self.find(pipeline)? {
+            if let Some(line) = self.running(&name) {
+                line.resnapshot(tables.to_vec()).await?;
+                continue;
+            }
+            let wanted = self.tables_meant(&name, tables).await?;
+            self.remember(&name, |state| add(&mut state.resnapshot, &wanted)).await?;
+        }
+        Ok(())
+    }
+
+    /// Stops a pipeline and removes everything that was made for it, at the source, at the target and in the state: captures, read
+    /// marks, checkpoint, dead letters. The target's rows stay.
+    pub async fn delete(&self, pipeline: &str) -> Result<()> {
+        for name in self.find(pipeline)? {
+            if let Some(line) = self.line(&name.id) {
+                line.ask_to_stop();
+                line.ended().await;
+                self.lines().remove(&name.id);
+            }
+            let (spec, ports) = self.bare_line(&name)?;
+            delete_line(&spec, &ports).await?;
+            tracing::info!(pipeline = %name.id, "deleted");
+        }
+        Ok(())
+    }
+
+    fn running(&self, name: &LineName) -> Option<sluice_pipeline::LineHandle> {
+        self.line(&name.id)?.running().map(|(line, _)| line)
+    }
+
+    async fn remember(&self, name: &LineName, change: impl FnOnce(&mut LineState)) -> Result<()> {
+        let mut state = self.inner.state.line_state(&name.id).await?;
+        change(&mut state);
+        self.inner.state.set_line_state(&name.id, &state).await
+    }
+
+    /// These tables, or all of the line when none is named.
+    async fn tables_meant(&self, name: &LineName, tables: &[TableId]) -> Result<Vec<TableId>> {
+        if !tables.is_empty() {
+            return Ok(tables.to_vec());
+        }
+        let planned = planned_line(&self.config(), name).await?;
+        Ok(planned.spec.tables.into_iter().map(|route| route.from).collect())
+    }
+
+    async fn detach(&self, name: &LineName, tables: &[TableId]) -> Result<()> {
+        let tables = self.tables_meant(name, tables).await?;
+        // Remembered first: should the process end in between, the tables are read again for nothing, which harms nobody.
+        self.remember(name, |state| {
+            state.paused = Some("paused for a change of tables".into());
+            add(&mut state.detached, &tables);
+        })
+        .await?;
+        let config = self.config();
+        let source = config.pipelines.get(&name.pipeline).map_or("", |pipeline| &pipeline.source);
+        let line = LineContext {
+            pipeline: name.id.clone(),
+            install: self.inner.state.install().clone(),
+            clock: self.inner.clock.clone(),
+        };
+        endpoint(&config, source)?.source(&line).await?.detach(&tables).await?;
+        Ok(())
+    }
+}
+
+fn add(to: &mut Vec<TableId>, tables: &[TableId]) {
+    for table in tables {
+        if !to.contains(table) {
+            to.push(table.clone());
+        }
+    }
+}
