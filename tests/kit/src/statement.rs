@@ -52,13 +52,14 @@ impl TableDef {
 
     /// The schema of such a table in a database of this name and kind.
     pub fn schema(&self, database: &str, kind: &str) -> Arc<TableSchema> {
-        let column = |(slot, (name, ty, native, nullable)): (usize, &(String, ColumnType, String, bool))| Column {
-            name: name.as_str().into(),
-            ty: *ty,
-            native: native.as_str().into(),
-            nullable: *nullable,
-            slot: slot as u32,
-        };
+        let column =
+            |(slot, (name, ty, native, nullable)): (usize, &(String, ColumnType, String, bool))| Column {
+                name: name.as_str().into(),
+                ty: *ty,
+                native: native.as_str().into(),
+                nullable: *nullable,
+                slot: slot as u32,
+            };
         let index = |name: &String| self.columns.iter().position(|column| column.0 == *name);
         Arc::new(TableSchema {
             table: self.table.clone(),
@@ -141,8 +142,10 @@ impl Statement {
                 )
             }
             Statement::Update { table, key, set } => {
-                let set: Vec<String> =
-                    set.iter().map(|(name, value)| format!("{} = {}", quoted(name), literal(value))).collect();
+                let set: Vec<String> = set
+                    .iter()
+                    .map(|(name, value)| format!("{} = {}", quoted(name), literal(value)))
+                    .collect();
                 format!("UPDATE {} SET {} WHERE {}", table_name(table), set.join(", "), condition(key))
             }
             Statement::Delete { table, key } => {

@@ -6,8 +6,8 @@ use std::sync::Arc;
 use async_trait::async_trait;
 use bytes::Bytes;
 use sluice_types::ports::{
-    Capabilities, ChunkReader, Discovered, Endpoint, Lag, LineContext, LineState, PluginVersion, Read,
-    ReadLimits, Sink, SinkTx, Source, StateStore, StreamStart, TargetTable, Written,
+    Capabilities, ChunkReader, Discovered, Endpoint, Lag, LineContext, LineState, ParkedKey, PluginVersion,
+    Read, ReadLimits, Sink, SinkTx, Source, StateStore, StreamStart, TargetTable, Written,
 };
 use sluice_types::{
     Checkpoint, Chunk, DeadLetter, DeadLetterId, Digest, Error, ErrorKind, Event, Finding, InstallId, Key,
@@ -248,7 +248,7 @@ impl StateStore for Faulty<Arc<dyn StateStore>> {
         scripted(&*self.script, Call::ReadState, self.inner.count_dead_letters(pipeline)).await
     }
 
-    async fn parked_keys(&self, pipeline: &PipelineId) -> Result<Vec<(TableId, Key)>> {
+    async fn parked_keys(&self, pipeline: &PipelineId) -> Result<Vec<ParkedKey>> {
         scripted(&*self.script, Call::ReadState, self.inner.parked_keys(pipeline)).await
     }
 

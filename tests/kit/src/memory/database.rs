@@ -206,7 +206,8 @@ impl Database {
     /// The rows of a table in key order.
     pub fn rows(&self, table: &TableId) -> Vec<Row> {
         let core = self.core();
-        let rows = core.tables.get(table).map(|table| table.rows.values().map(|row| (**row).clone()).collect());
+        let rows =
+            core.tables.get(table).map(|table| table.rows.values().map(|row| (**row).clone()).collect());
         rows.unwrap_or_default()
     }
 

@@ -33,8 +33,10 @@ impl Endpoint for Database {
         let core = self.core();
         let matched = |table: &&sluice_types::TableId| patterns.iter().any(|like| like.matches(table, ""));
         let tables = core.tables.keys().filter(matched);
-        let discovered =
-            |table: &sluice_types::TableId| Discovered { table: table.clone(), schema: core.tables[table].schema.clone() };
+        let discovered = |table: &sluice_types::TableId| Discovered {
+            table: table.clone(),
+            schema: core.tables[table].schema.clone(),
+        };
         Ok(tables.map(discovered).collect())
     }
 

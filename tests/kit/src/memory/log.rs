@@ -91,9 +91,7 @@ impl Op {
                 let differs = |column: usize| old.values()[column] != new.values()[column];
                 let after = match after {
                     AfterImages::Full => (**new).clone(),
-                    AfterImages::Changed => {
-                        keeping(new, |column| schema.is_key(column) || differs(column))
-                    }
+                    AfterImages::Changed => keeping(new, |column| schema.is_key(column) || differs(column)),
                 };
                 Change::Update { before: with_before.then(|| before_image(old)), after }
             }

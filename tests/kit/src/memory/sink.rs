@@ -219,8 +219,10 @@ impl SinkTx for MemoryTx {
         let stored = self.tables.get(&table.table).ok_or_else(|| table_missing(&table.table))?;
         let names: Vec<_> = table.key_columns().map(|column| column.name.clone()).collect();
         let find = |key: &Key| {
-            let value = |name: &Arc<str>| names.iter().position(|own| own == name).map(|at| key.0[at].clone());
-            let values = stored.schema.key_columns().map(|column| value(&column.name).unwrap_or(Value::Absent));
+            let value =
+                |name: &Arc<str>| names.iter().position(|own| own == name).map(|at| key.0[at].clone());
+            let values =
+                stored.schema.key_columns().map(|column| value(&column.name).unwrap_or(Value::Absent));
             let row = stored.rows.get(&Key(values.collect()).into())?;
             Some(shaped(stored, table, row))
         };

@@ -5,7 +5,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use async_trait::async_trait;
 use bytes::Bytes;
-use sluice_types::ports::{LineState, PluginVersion, StateStore, Swapped};
+use sluice_types::ports::{LineState, ParkedKey, PluginVersion, StateStore, Swapped};
 use sluice_types::{DeadLetter, DeadLetterId, Digest, InstallId, Key, PipelineId, Result, TableId};
 
 /// A durable state. Clones are the same state.
@@ -44,18 +44,17 @@ impl State {
         self.kept().lines.get(pipeline).cloned().unwrap_or_default()
     }
 
-    /// The keys of dead letters: the source's table and key.
-    pub fn parked(&self, pipeline: &PipelineId) -> Vec<(TableId, Key)> {
-        let mut parked = Vec::new();
-        for letter in self.kept().letters.get(pipeline).into_iter().flatten() {
-            for key in &letter.keys {
-                let entry = (letter.event.source.table.clone(), key.clone());
-                if !parked.contains(&entry) {
-                    parked.push(entry);
-                }
-            }
-        }
-        parked
+    /// The keys of dead letters.
+    pub fn parked(&self, pipeline: &PipelineId) -> Vec<ParkedKey> {
+        let kept = self.kept();
+        let letters = kept.letters.get(pipeline).into_iter().flatten();
+        let parked = |letter: &DeadLetter, key: &Key| ParkedKey {
+            table: letter.event.source.table.clone(),
+            key: key.clone(),
+            position: letter.position.clone(),
+            index: letter.event.index,
+        };
+        letters.flat_map(|letter| letter.keys.iter().map(move |key| parked(letter, key))).collect()
     }
 }
 
@@ -92,7 +91,7 @@ impl StateStore for State {
         Ok(self.kept().letters.get(pipeline).map_or(0, Vec::len) as u64)
     }
 
-    async fn parked_keys(&self, pipeline: &PipelineId) -> Result<Vec<(TableId, Key)>> {
+    async fn parked_keys(&self, pipeline: &PipelineId) -> Result<Vec<ParkedKey>> {
         Ok(self.parked(pipeline))
     }
 
@@ -122,9 +121,8 @@ impl StateStore for State {
 
     async fn promoted_plugin(&self, name: &str) -> Result<Option<(Digest, Bytes)>> {
         let kept = self.kept();
-        let promoted = |version: &&PluginVersion| {
-            &*version.name == name && version.outcome == Swapped::Promoted
-        };
+        let promoted =
+            |version: &&PluginVersion| &*version.name == name && version.outcome == Swapped::Promoted;
         let version = kept.plugins.iter().rev().find(promoted);
         Ok(version.and_then(|version| Some((version.digest, kept.bytes.get(&version.digest)?.clone()))))
     }

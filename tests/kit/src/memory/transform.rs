@@ -72,6 +72,7 @@ pub struct Chains {
     steps: Vec<Step>,
     promotions: Promotions,
     running: u64,
+    /// The shape in which a table's rows leave, by the shape in which they come.
     plans: HashMap<Arc<TableSchema>, Arc<TableSchema>>,
 }
 
@@ -82,9 +83,10 @@ impl Chains {
         Chains { steps, promotions, running, plans: HashMap::new() }
     }
 
-    /// The shape that rows of this shape leave in.
-    pub fn output(&self, schema: &TableSchema) -> TableSchema {
-        let mut out = schema.clone();
+    /// The shape that rows of the shape `entry` leave in; new values go behind `slots`.
+    pub fn output(&self, entry: &TableSchema, slots: usize) -> TableSchema {
+        let mut out = entry.clone();
+        let mut next = slots as u32;
         for step in &self.steps {
             match step {
                 Step::Rename { from, to } => {
@@ -93,8 +95,8 @@ impl Chains {
                     }
                 }
                 Step::Version { column } => {
-                    let slot = out.slots() as u32;
-                    let (name, native) = ((*column).into(), "".into());
+                    let (slot, name, native) = (next, (*column).into(), "".into());
+                    next += 1;
                     out.columns.push(Column { name, ty: ColumnType::Int64, native, nullable: true, slot });
                 }
                 _ => {}
@@ -107,13 +109,17 @@ impl Chains {
     pub fn row(&self, schema: &TableSchema, row: &Row) -> Option<Row> {
         let mut row = row.clone();
         self.keeps(schema, &row).then(|| {
-            self.append(schema, &mut row);
+            self.append(schema.slots(), &mut row);
             row
         })
     }
 
     /// Calls `look` with each step and the value that it looks at.
-    fn values<'a>(&'a self, schema: &'a TableSchema, row: &'a Row) -> impl Iterator<Item = (&'a Step, &'a Value)> {
+    fn values<'a>(
+        &'a self,
+        schema: &'a TableSchema,
+        row: &'a Row,
+    ) -> impl Iterator<Item = (&'a Step, &'a Value)> {
         let mut shape = schema.clone();
         self.steps.iter().filter_map(move |step| {
             let column = match step {
@@ -123,7 +129,9 @@ impl Chains {
                     }
                     return None;
                 }
-                Step::Filter { column, .. } | Step::Reject { column, .. } | Step::Trap { column, .. } => column,
+                Step::Filter { column, .. } | Step::Reject { column, .. } | Step::Trap { column, .. } => {
+                    column
+                }
                 Step::Version { .. } => return None,
             };
             let at = shape.column_index(column)?;
@@ -138,9 +146,8 @@ impl Chains {
         })
     }
 
-    fn append(&self, schema: &TableSchema, row: &mut Row) {
+    fn append(&self, slots: usize, row: &mut Row) {
         let versions = self.steps.iter().filter(|step| matches!(step, Step::Version { .. })).count();
-        let slots = schema.slots();
         row.truncate(slots);
         for _ in 0..versions {
             row.push(Value::Int64(self.running as i64));
@@ -164,7 +171,8 @@ impl Chains {
         };
         let refused = event.change.after().and_then(|row| self.refusal(&event.table, row));
         if let Some(Step::Reject { column, .. }) = refused {
-            let reason = Reason { column: Some(column.to_string()), ..reason(ErrorKind::PluginReject, "refused") };
+            let reason =
+                Reason { column: Some(column.to_string()), ..reason(ErrorKind::PluginReject, "refused") };
             return Err(Rejection { event, reason });
         }
         let schema = event.table.clone();
@@ -189,7 +197,8 @@ impl Chains {
             let original = std::mem::replace(&mut event.change, change);
             event.original.get_or_insert(Box::new(original));
         }
-        event.change.images_mut().for_each(|row| self.append(&schema, row));
+        let slots = event.source.slots();
+        event.change.images_mut().for_each(|row| self.append(slots, row));
         event.table = output.clone();
         Ok(Some(event))
     }
@@ -201,9 +210,9 @@ fn reason(kind: ErrorKind, what: &str) -> Reason {
 
 #[async_trait]
 impl Transform for Chains {
-    async fn open(&mut self, source: &Arc<TableSchema>) -> Result<Opened> {
-        let output = Arc::new(self.output(source));
-        self.plans.insert(source.clone(), output.clone());
+    async fn open(&mut self, source: &Arc<TableSchema>, entry: &Arc<TableSchema>) -> Result<Opened> {
+        let output = Arc::new(self.output(entry, source.slots()));
+        self.plans.insert(entry.clone(), output.clone());
         Ok(Opened { outputs: vec![output], active: !self.steps.is_empty() })
     }
 
@@ -218,7 +227,10 @@ impl Transform for Chains {
             matches!(step, Some(Step::Trap { .. }))
         };
         if events.iter().any(traps) {
-            return Err(ApplyFailed { events, error: Error::new(ErrorKind::PluginTrap, "the chain trapped") });
+            return Err(ApplyFailed {
+                events,
+                error: Error::new(ErrorKind::PluginTrap, "the chain trapped"),
+            });
         }
         let mut out = Transformed::default();
         for event in events {
