@@ -208,7 +208,7 @@ fn secrets_are_needed_and_never_shown() {
             .arg("-c")
             .arg(site.path("sluice.yaml"))
             .env("SLUICE_E2E_SECRET", secret)
-            .env("RUST_LOG", "trace");
+            .env("SLUICE_LOG", "trace");
         let done = site.run(command).ended_with(0);
         assert!(!done.text().contains(secret), "{done:?}");
     }

@@ -127,7 +127,7 @@ fn delete_leaves_nothing_behind_in_the_source() {
     let serve = Serve::start(&site);
     both_equal(&site);
     assert!(made_in_source(&site) > 0);
-    site.sluice(&["delete", "copy", "--yes"]).ended_with(0);
+    site.sluice(&["delete", "copy"]).ended_with(0);
     assert_eq!(made_in_source(&site), 0);
     let kept: i64 = one(&site.target(), "SELECT count(*) FROM events");
     assert_eq!(kept, 1, "the target's rows stay");
