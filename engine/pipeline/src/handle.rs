@@ -1,8 +1,10 @@
 //! What people ask of a line while it runs, and what it tells about itself.
 
+use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use sluice_types::{Error, ErrorKind, Result, TableId};
+use sluice_types::ports::Lag;
+use sluice_types::{Checkpoint, Digest, Error, ErrorKind, Result, TableId};
 use tokio::sync::{mpsc, oneshot, watch};
 
 use crate::spec::LineSpec;
@@ -68,6 +70,36 @@ impl Shared {
     /// The status, to be read or changed; never held over an await.
     pub fn status(&self) -> MutexGuard<'_, LineStatus> {
         self.status.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Shows how far the source is ahead.
+    pub fn show_lag(&self, lag: &Lag, now_micros: i64) {
+        let mut status = self.status();
+        (status.lag, status.lag_unit) = (lag.amount, lag.unit);
+        let oldest = lag.oldest_micros.map_or(0, |oldest| (now_micros - oldest).max(0));
+        status.lag_seconds = oldest as f64 / 1e6;
+    }
+
+    /// Shows which plugin versions are at work.
+    pub fn show_versions(&self, versions: &BTreeMap<Arc<str>, Digest>) {
+        let shown = versions.iter().map(|(name, digest)| (name.to_string(), digest.to_string()));
+        self.status().plugins = shown.collect();
+    }
+
+    /// Shows what the target's checkpoint says.
+    pub fn show_checkpoint(&self, checkpoint: &Checkpoint) {
+        let mut status = self.status();
+        status.position = Some(checkpoint.position.to_string());
+        status.ready = checkpoint.snapshot.is_ready(&checkpoint.position);
+        for table in &mut status.tables {
+            let Some(progress) = checkpoint.snapshot.tables.get(&table.from) else { continue };
+            table.snapshot_rows = progress.rows;
+            table.snapshot_estimate = progress.estimate;
+            table.snapshot_done = progress.is_done();
+        }
+        if matches!(status.phase, Phase::Snapshot | Phase::Streaming) {
+            status.phase = if status.ready { Phase::Streaming } else { Phase::Snapshot };
+        }
     }
 
     /// Shows what the line does now, and why.

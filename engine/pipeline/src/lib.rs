@@ -3,13 +3,30 @@
 //! A service makes a [`LineSpec`] out of its configuration, gives it [`Ports`], and runs the [`Line`]; what people ask of it
 //! while it runs goes through its [`LineHandle`].
 
+mod chain;
+mod claim;
+mod feed;
 mod handle;
+mod large;
 mod line;
+mod parking;
+mod poison;
+mod reader;
+mod route;
+mod run;
+mod session;
+mod snapshot;
 pub mod spec;
 pub mod status;
+mod supervisor;
+#[cfg(test)]
+mod testing;
+mod touched;
 
+pub use chain::POISON_EVENTS_MAX;
 pub use handle::LineHandle;
 pub use line::{Ended, Line, Ports, delete_line};
+pub use parking::PARKED_KEYS_MAX;
 pub use spec::{
     BatchLimits, LargeTransactions, LineSpec, Mode, OnError, OnErrorThen, OnLarge, OnPositionLost,
     SnapshotMode, TableRoute, TruncatePolicy, Until,

@@ -3,10 +3,11 @@
 use std::sync::Arc;
 
 use sluice_types::ports::{Clock, Endpoint, LineContext, StateStore, Transform};
-use sluice_types::{Error, ErrorKind, Result};
+use sluice_types::{Error, Result};
 
 use crate::handle::{Controls, LineHandle, handle};
 use crate::spec::{LineSpec, Until};
+use crate::supervisor::Supervisor;
 
 /// What a line stands on.
 #[derive(Clone)]
@@ -44,13 +45,9 @@ pub enum Ended {
 
 /// One source reader, one chain, one target.
 pub struct Line {
-    #[allow(dead_code)]
-    spec: Arc<LineSpec>,
-    #[allow(dead_code)]
+    spec: LineSpec,
     ports: Ports,
-    #[allow(dead_code)]
     transform: Box<dyn Transform>,
-    #[allow(dead_code)]
     controls: Controls,
 }
 
@@ -58,13 +55,13 @@ impl Line {
     /// A line that does nothing yet, and the handle to talk to it.
     pub fn new(spec: LineSpec, ports: Ports, transform: Box<dyn Transform>) -> (Line, LineHandle) {
         let (handle, controls) = handle(&spec);
-        (Line { spec: Arc::new(spec), ports, transform, controls }, handle)
+        (Line { spec, ports, transform, controls }, handle)
     }
 
     /// Runs until it ends, restarting from the target's checkpoint after errors. With [`Until::Head`] an error that would pause
     /// the line ends it as [`Ended::Failed`]. Needs a tokio runtime. Dropping the future is like a crash: nothing is lost.
-    pub async fn run(self, _until: Until) -> Ended {
-        Ended::Failed(Error::new(ErrorKind::NotBuilt, "the line"))
+    pub async fn run(self, until: Until) -> Ended {
+        Supervisor::new(self.spec, self.ports, self.transform, self.controls, until).run().await
     }
 }
 

@@ -1,0 +1,181 @@
+//! The start of a session: whose line is it, where does it stand, and can the source go on from there.
+
+use std::sync::Arc;
+
+use sluice_types::ports::{Sink, Source, StreamStart};
+use sluice_types::{
+    Change, Checkpoint, Error, ErrorKind, Event, InstallId, Position, RangeProgress, Result,
+    SnapshotProgress, TableId, TableProgress, TableSchema,
+};
+
+use crate::route::{Router, adopt};
+use crate::session::Context;
+use crate::spec::{LineSpec, OnPositionLost, SnapshotMode};
+
+/// Reads the target's checkpoint and refuses it if it is not ours to go on from.
+pub(crate) async fn read(context: &Context, sink: &mut dyn Sink, source: &str) -> Result<Option<Checkpoint>> {
+    sink.prepare(&[]).await?;
+    let Some(found) = sink.checkpoint(&context.spec.pipeline).await? else { return Ok(None) };
+    verify(&found, &context.spec, context.ports.state.install(), source)?;
+    Ok(Some(found))
+}
+
+fn verify(found: &Checkpoint, spec: &LineSpec, install: &InstallId, source: &str) -> Result<()> {
+    if found.install != *install && !spec.take_over {
+        let what = format!(
+            "the target belongs to installation {} and this is {}",
+            found.install.short(),
+            install.short()
+        );
+        return Err(Error::new(ErrorKind::Fenced, what)
+            .remedy("If the other one is stopped for good, start this one with `--take-over`."));
+    }
+    if &*found.source != source {
+        let what = format!("the target was filled from source {} and this is {source}", found.source);
+        return Err(Error::new(ErrorKind::SourceChanged, what).remedy(
+            "Point the pipeline at the source it was made from, or `sluice delete` it and let it start anew.",
+        ));
+    }
+    Ok(())
+}
+
+/// Makes the line ours: a new checkpoint for one that has none, or the next epoch of the one that was found, with which
+/// another engine that still runs it is fenced off. Tables that are to be read again are emptied with it (I2).
+pub(crate) async fn claim(
+    context: &Context,
+    found: Option<Checkpoint>,
+    sink: &mut dyn Sink,
+    source: &mut dyn Source,
+    router: &Router,
+    identity: Arc<str>,
+) -> Result<Checkpoint> {
+    let expected = found.as_ref().map(|found| found.epoch);
+    let again = &context.line_state.resnapshot;
+    let (mut checkpoint, emptied) = match found {
+        Some(found) => {
+            let mut checkpoint = next_epoch(found, context);
+            let emptied =
+                if again.is_empty() { vec![] } else { read_again(&mut checkpoint, router, Some(again)) };
+            (checkpoint, emptied)
+        }
+        // I5: changes are held, and from where is durable in the target, before the first row of the snapshot is read.
+        None => (first(context, identity, source.hold(&router.sources()).await?), vec![]),
+    };
+    let tables: Vec<TableId> = context.spec.tables.iter().map(|route| route.from.clone()).collect();
+    adopt(&mut checkpoint.snapshot, &tables, &unread(&context.spec));
+    save(sink, &checkpoint, expected, &emptied).await?;
+    forget_superseded(context, expected.is_none(), router).await?;
+    Ok(checkpoint)
+}
+
+fn first(context: &Context, source: Arc<str>, position: Position) -> Checkpoint {
+    Checkpoint {
+        pipeline: context.spec.pipeline.clone(),
+        install: context.ports.state.install().clone(),
+        source,
+        epoch: 1,
+        position,
+        part: 0,
+        snapshot: SnapshotProgress::default(),
+        plugins: Default::default(),
+    }
+}
+
+fn next_epoch(mut found: Checkpoint, context: &Context) -> Checkpoint {
+    found.epoch += 1;
+    found.install = context.ports.state.install().clone();
+    found
+}
+
+/// What is known of a table that the checkpoint does not know: nothing, or, when no snapshot is wanted, that it is complete.
+fn unread(spec: &LineSpec) -> TableProgress {
+    match spec.snapshot {
+        SnapshotMode::Initial | SnapshotMode::Only => TableProgress::default(),
+        SnapshotMode::Never => {
+            let whole = RangeProgress { done: true, ..RangeProgress::default() };
+            TableProgress { ranges: vec![whole], ..TableProgress::default() }
+        }
+    }
+}
+
+/// Has tables read from their start (all when `None`). Says which target tables are to be emptied for it.
+fn read_again(
+    checkpoint: &mut Checkpoint,
+    router: &Router,
+    tables: Option<&[TableId]>,
+) -> Vec<Arc<TableSchema>> {
+    let (sources, targets) = router.together(tables);
+    for table in sources {
+        checkpoint.snapshot.tables.insert(table.to_string(), TableProgress::default());
+    }
+    targets
+}
+
+async fn save(
+    sink: &mut dyn Sink,
+    checkpoint: &Checkpoint,
+    expected: Option<u64>,
+    emptied: &[Arc<TableSchema>],
+) -> Result<()> {
+    let truncate = |table: &Arc<TableSchema>| Event::new(table.clone(), Change::Truncate, 0, 0);
+    let events: Vec<Event> = emptied.iter().map(truncate).collect();
+    let mut tx = sink.begin().await?;
+    if !events.is_empty() {
+        tx.write(&events).await?;
+    }
+    tx.save(checkpoint, expected).await?;
+    tx.commit().await
+}
+
+/// After the tables' new start is durable: their dead letters are superseded, and what was asked for is done. A crash before
+/// this does it all once more.
+async fn forget_superseded(context: &Context, is_new: bool, router: &Router) -> Result<()> {
+    let Context { spec, ports, line_state, .. } = context;
+    if !line_state.resnapshot.is_empty() {
+        let (tables, _) = router.together(Some(&line_state.resnapshot));
+        ports.state.supersede_dead_letters(&spec.pipeline, &tables).await?;
+        let mut done = line_state.clone();
+        done.resnapshot.clear();
+        ports.state.set_line_state(&spec.pipeline, &done).await?;
+    }
+    if is_new && spec.snapshot != SnapshotMode::Never {
+        ports.state.supersede_dead_letters(&spec.pipeline, &[]).await?;
+    }
+    Ok(())
+}
+
+/// Opens the stream where the checkpoint stands (I12). If the source can't deliver from there, `on_position_lost` decides: with
+/// `resnapshot` everything is read again from a start that the source can deliver from.
+pub(crate) async fn open(
+    context: &Context,
+    checkpoint: &mut Checkpoint,
+    sink: &mut dyn Sink,
+    source: &mut dyn Source,
+    router: &Router,
+) -> Result<()> {
+    let tables = router.sources();
+    source.hold(&tables).await?;
+    let start = |checkpoint: &Checkpoint| StreamStart {
+        position: checkpoint.position.clone(),
+        part: checkpoint.part,
+    };
+    let lost = match source.open(&start(checkpoint), &tables).await {
+        Err(error) if error.kind() == ErrorKind::PositionLost => error,
+        opened => return opened,
+    };
+    if context.spec.on_position_lost == OnPositionLost::Fail {
+        return Err(lost.remedy(
+            "Run `sluice resnapshot` to read everything again, or set `on_position_lost: resnapshot`.",
+        ));
+    }
+    tracing::warn!(pipeline = %context.spec.pipeline, error = %lost, "every table is read again");
+    let position = source.hold(&tables).await?;
+    let expected = checkpoint.epoch;
+    let mut fresh = first(context, checkpoint.source.clone(), position);
+    fresh.epoch = expected + 1;
+    let emptied = read_again(&mut fresh, router, None);
+    save(sink, &fresh, Some(expected), &emptied).await?;
+    context.ports.state.supersede_dead_letters(&context.spec.pipeline, &[]).await?;
+    *checkpoint = fresh;
+    source.open(&start(checkpoint), &tables).await
+}

@@ -1,0 +1,270 @@
+//! Writes events into an open target transaction: the parked go aside, the failing are found by halving, rows whose image is
+//! partial are read again. Everything that does not reach the target comes back as a dead letter.
+
+use std::collections::HashSet;
+use std::sync::Arc;
+use std::sync::atomic::Ordering::Relaxed;
+
+use sluice_types::ports::{Clock, SinkTx, Written};
+use sluice_types::{
+    DeadLetter, DeadLetterId, Disposition, Error, ErrorKind, Event, PipelineId, Position, Reason, Result,
+};
+
+use crate::chain::{circuit, reason};
+use crate::feed::{Feed, Work};
+use crate::parking::Parked;
+use crate::spec::{OnError, OnErrorThen};
+use crate::status::Stats;
+
+/// What writing needs to know, and remembers from batch to batch.
+pub(crate) struct Writer {
+    pub pipeline: PipelineId,
+    pub on_error: OnError,
+    pub parked: Parked,
+    pub clock: Arc<dyn Clock>,
+    pub stats: Arc<Stats>,
+}
+
+/// What became of a piece of work in the open transaction.
+#[derive(Debug, Default)]
+pub(crate) struct Outcome {
+    /// In the order of the log. To be kept durably before the commit (I3).
+    pub letters: Vec<DeadLetter>,
+    /// Rows written.
+    pub rows: u64,
+    /// What the stream has to pass before the target is consistent with rows that were read again.
+    pub high: Option<Position>,
+}
+
+/// One piece of work being written.
+struct Writing<'a> {
+    writer: &'a mut Writer,
+    work: &'a Work,
+    feed: &'a Feed,
+    here: &'a Position,
+    poison: usize,
+    outcome: Outcome,
+}
+
+/// Events to be written together.
+struct Segment {
+    events: Vec<Event>,
+    /// The events that wanted these rows, when they were read again.
+    wanted: Option<Vec<Event>>,
+}
+
+impl Writer {
+    /// Writes a piece of work where the line stands at `here`. With `patient`, an error of an event that may heal by itself comes
+    /// back before anything is condemned; `work` is untouched then.
+    pub async fn write(
+        &mut self,
+        tx: &mut dyn SinkTx,
+        work: &mut Work,
+        feed: &Feed,
+        here: &Position,
+        patient: bool,
+    ) -> Result<Outcome> {
+        // The usual way: everything at once, nothing moved.
+        let undisturbed = self.parked.is_empty() && work.refused.is_empty();
+        let whole = if undisturbed { Some(write_whole(tx, &work.events, patient).await?) } else { None };
+        let keep_for_retry = patient && !undisturbed;
+        let events = if keep_for_retry { work.events.clone() } else { std::mem::take(&mut work.events) };
+        let poison = work.poison;
+        let outcome = Outcome::default();
+        let mut writing = Writing { writer: self, work, feed, here, poison, outcome };
+        let ahead = match whole {
+            Some(Ok(written)) => writing.written(Segment::new(events), written).await?.into_iter().collect(),
+            Some(Err(error)) => {
+                tx.rollback_to_savepoint().await?;
+                writing.narrow(Segment::new(events), error)?
+            }
+            None => vec![Segment::new(writing.divert(events)?)],
+        };
+        writing.write(tx, ahead, patient).await?;
+        let mut outcome = writing.outcome;
+        outcome.letters.sort_by(|a, b| (&a.position, a.event.index).cmp(&(&b.position, b.event.index)));
+        Ok(outcome)
+    }
+}
+
+impl Segment {
+    fn new(events: Vec<Event>) -> Self {
+        Segment { events, wanted: None }
+    }
+}
+
+/// One write. The inner error is one of an event that is to be isolated now, after going back to the savepoint.
+async fn write_whole(tx: &mut dyn SinkTx, events: &[Event], patient: bool) -> Result<Result<Written>> {
+    if events.is_empty() {
+        return Ok(Ok(Written::default()));
+    }
+    tx.savepoint().await?;
+    match tx.write(events).await {
+        Ok(written) => Ok(Ok(written)),
+        Err(error) if error.disposition() != Disposition::DeadLetter => Err(error),
+        Err(error) if patient && may_heal(&error) => Err(error),
+        Err(error) => Ok(Err(error)),
+    }
+}
+
+impl Writing<'_> {
+    /// Puts aside, in order, what a transform refused and what is parked.
+    fn divert(&mut self, events: Vec<Event>) -> Result<Vec<Event>> {
+        let mut refused = self.work.refused.iter().peekable();
+        let mut kept = Vec::with_capacity(events.len());
+        for event in events {
+            let place = (event.transaction, event.index);
+            while let Some(one) = refused.next_if(|one| (one.event.transaction, one.event.index) < place) {
+                self.condemn(&one.event, one.reason.clone())?;
+            }
+            if self.is_parked(&event) {
+                self.condemn(&event, parked())?;
+            } else {
+                kept.push(event);
+            }
+        }
+        for one in refused {
+            self.condemn(&one.event, one.reason.clone())?;
+        }
+        Ok(kept)
+    }
+
+    /// Writes segments, the last one first, and what comes of them.
+    async fn write(&mut self, tx: &mut dyn SinkTx, mut ahead: Vec<Segment>, patient: bool) -> Result<()> {
+        while let Some(mut segment) = ahead.pop() {
+            self.drop_parked(&mut segment)?;
+            match write_whole(tx, &segment.events, patient).await? {
+                Ok(written) => ahead.extend(self.written(segment, written).await?),
+                Err(error) => {
+                    tx.rollback_to_savepoint().await?;
+                    ahead.extend(self.narrow(segment, error)?);
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// A segment fails: smaller ones, the first of them last; or, if it is one event, its dead letter.
+    fn narrow(&mut self, segment: Segment, error: Error) -> Result<Vec<Segment>> {
+        let Segment { mut events, wanted } = segment;
+        // Copies of one event stay together: it is applied whole or not at all.
+        let place = |event: &Event| (event.transaction, event.index);
+        let starts: Vec<usize> =
+            (0..events.len()).filter(|&at| at == 0 || place(&events[at - 1]) != place(&events[at])).collect();
+        if starts.len() <= 1 {
+            return self.poisoned(events, wanted, error).map(|()| vec![]);
+        }
+        let culprit = error.event().map(|index| starts.partition_point(|&start| start <= index).max(1) - 1);
+        let cuts = match culprit {
+            Some(group) => [starts.get(group + 1), starts.get(group)],
+            None => [starts.get(starts.len() / 2), None],
+        };
+        let cuts = cuts.into_iter().flatten().filter(|&&at| at > 0);
+        let mut segments = vec![];
+        for &at in cuts {
+            segments.push(Segment { events: events.split_off(at), wanted: wanted.clone() });
+        }
+        segments.push(Segment { events, wanted });
+        Ok(segments)
+    }
+
+    fn poisoned(&mut self, events: Vec<Event>, wanted: Option<Vec<Event>>, error: Error) -> Result<()> {
+        if self.writer.on_error.then == OnErrorThen::Pause {
+            return Err(error);
+        }
+        self.poison += 1;
+        circuit(self.poison, &error)?;
+        match events.into_iter().next() {
+            Some(event) => self.condemn(&asking(event, wanted), reason(&error)),
+            None => Ok(()),
+        }
+    }
+
+    /// A segment is written. Rows whose image is partial and that the target does not have are read again (I13).
+    async fn written(&mut self, segment: Segment, written: Written) -> Result<Option<Segment>> {
+        self.outcome.rows += written.rows;
+        if written.partial.is_empty() {
+            return Ok(None);
+        }
+        let events = segment.events;
+        let partial: Vec<Event> = written.partial.iter().filter_map(|&at| events.get(at).cloned()).collect();
+        if segment.wanted.is_some() {
+            for event in partial {
+                let error = Error::new(ErrorKind::PartialRow, "the row read again is not complete either");
+                self.poisoned(vec![event], segment.wanted.clone(), error)?;
+            }
+            return Ok(None);
+        }
+        let rows = self.feed.reread(partial.clone(), self.work.transactions.clone()).await?;
+        crate::snapshot::raise(&mut self.outcome.high, &rows.high);
+        for one in &rows.refused {
+            self.condemn(&asking(one.event.clone(), Some(partial.clone())), one.reason.clone())?;
+        }
+        // A row that is gone was deleted, or given another key, by a transaction that this view has seen and the stream has yet
+        // to bring: there is nothing to write.
+        let refused = rows.refused.iter().map(|one| &one.event);
+        let found: HashSet<_> =
+            rows.events.iter().chain(refused).map(|event| (event.transaction, event.index)).collect();
+        let gone = partial.iter().filter(|event| !found.contains(&(event.transaction, event.index))).count();
+        self.writer.stats.events_skipped.fetch_add(gone as u64, Relaxed);
+        Ok(Some(Segment { events: rows.events, wanted: Some(partial) }))
+    }
+
+    /// Within a batch, too, events follow an earlier one of their key.
+    fn drop_parked(&mut self, segment: &mut Segment) -> Result<()> {
+        if self.writer.parked.is_empty() {
+            return Ok(());
+        }
+        let (parked_ones, kept) =
+            std::mem::take(&mut segment.events).into_iter().partition(|event| self.is_parked(event));
+        segment.events = kept;
+        let parked_ones: Vec<Event> = parked_ones;
+        parked_ones
+            .into_iter()
+            .try_for_each(|event| self.condemn(&asking(event, segment.wanted.clone()), parked()))
+    }
+
+    fn is_parked(&self, event: &Event) -> bool {
+        let snapshot = self.work.transactions.is_empty();
+        let index = if snapshot { u64::MAX } else { event.index };
+        self.writer.parked.holds(event, self.work.position_of(event, self.here), index)
+    }
+
+    fn condemn(&mut self, event: &Event, reason: Reason) -> Result<()> {
+        let position = self.work.position_of(event, self.here);
+        let event = event.to_original();
+        let id = DeadLetterId::of(&event, position);
+        // Copies of one event are one dead letter.
+        if self.outcome.letters.last().is_some_and(|last| last.id == id) {
+            return Ok(());
+        }
+        let keys = self.writer.parked.park_event(&event, position)?;
+        self.outcome.letters.push(DeadLetter {
+            pipeline: self.writer.pipeline.clone(),
+            id,
+            number: 0,
+            position: position.clone(),
+            keys,
+            event,
+            reason,
+            recorded_micros: self.writer.clock.now_micros(),
+        });
+        Ok(())
+    }
+}
+
+/// The event of the stream that asked for a row to be read again, for its dead letter; else the event itself.
+fn asking(event: Event, wanted: Option<Vec<Event>>) -> Event {
+    let place = (event.transaction, event.index);
+    let asked = wanted.into_iter().flatten().find(|one| (one.transaction, one.index) == place);
+    asked.unwrap_or(event)
+}
+
+fn parked() -> Reason {
+    reason(&Error::new(ErrorKind::Parked, "an earlier event of the same key is a dead letter"))
+}
+
+/// Whether trying again may help: somebody else may write the row that is missing, or take away the one in the way.
+pub(crate) fn may_heal(error: &Error) -> bool {
+    error.kind() == ErrorKind::Constraint
+}

@@ -1,0 +1,459 @@
+//! The reader: takes from the source, routes, transforms, and has the next piece of work ready when the line asks for it.
+//!
+//! It owns everything that touches the source and the plugins, in one loop that never waits for one thing alone.
+
+use std::sync::Arc;
+use std::sync::atomic::Ordering::Relaxed;
+
+use sluice_types::ports::{Clock, Read, ReadLimits, Source, TargetTable, Transform};
+use sluice_types::{
+    Batch, Change, Error, ErrorKind, Event, Key, Mark, Position, Result, Row, TableSchema, Transaction,
+};
+use tokio::sync::{OwnedMutexGuard, oneshot};
+
+use crate::chain::{self, Applied};
+use crate::feed::{OpenPiece, Outlet, Passage, Reread, RereadRows, Versions, Work};
+use crate::handle::Shared;
+use crate::route::Router;
+use crate::snapshot::{Landed, Snapshot};
+use crate::spec::LineSpec;
+
+/// How often lag is measured and idle plugins are looked after, in milliseconds.
+const TICK_MS: u64 = 1_000;
+
+/// Idle progress is saved at most this often once the target is consistent, in milliseconds.
+const PROGRESS_MS: u64 = 10_000;
+
+/// After a chunk of a snapshot the stream has this long to bring something before the next chunk is taken, in milliseconds.
+const STREAM_TURN_MS: u64 = 5;
+
+/// How often a row is read again in a view that has not seen its event yet, and the pause in between.
+const REREADS_MAX: u32 = 100;
+const REREAD_PAUSE_MS: u64 = 20;
+
+/// A line's transforms, held for the time of one session.
+pub(crate) type HeldTransform = OwnedMutexGuard<Box<dyn Transform>>;
+
+pub(crate) struct Reader {
+    pub spec: Arc<LineSpec>,
+    pub clock: Arc<dyn Clock>,
+    pub shared: Arc<Shared>,
+    pub source: Box<dyn Source>,
+    pub transform: HeldTransform,
+    pub router: Router,
+    pub snapshot: Snapshot,
+    pub outlet: Outlet,
+    /// The line ends when it reaches a head: progress must not wait.
+    pub until_head: bool,
+    pub state: ReaderState,
+}
+
+/// Where the reader is.
+pub(crate) struct ReaderState {
+    /// The line waits for work.
+    demand: Option<oneshot::Sender<Work>>,
+    /// What it will get.
+    pending: Option<Work>,
+    /// The last read was as full as it may be: there is more.
+    backlog: bool,
+    /// The last transaction let through goes on.
+    open: bool,
+    /// Everything up to here has been let through.
+    delivered: Position,
+    /// Idle progress that waits for its time.
+    progress: Option<Position>,
+    progress_micros: i64,
+    confirmed: Option<Position>,
+    /// Until when the stream goes before the next chunk.
+    stream_turn_micros: i64,
+    tick_micros: i64,
+    /// Target tables that a swapped plugin needs.
+    prepare: Vec<TargetTable>,
+    versions: Versions,
+    /// Given after what was read before it.
+    failed: Option<Error>,
+}
+
+impl ReaderState {
+    /// A reader that starts at `position`, whose chain runs these versions.
+    pub fn new(position: Position, versions: Versions) -> Self {
+        ReaderState {
+            demand: None,
+            pending: None,
+            backlog: false,
+            open: false,
+            delivered: position,
+            progress: None,
+            progress_micros: 0,
+            confirmed: None,
+            stream_turn_micros: 0,
+            tick_micros: 0,
+            prepare: vec![],
+            versions,
+            failed: None,
+        }
+    }
+}
+
+/// What the reader waited for.
+enum Wake {
+    /// The line wants work; `None`: the line has ended.
+    Demand(Option<oneshot::Sender<Work>>),
+    Reread(Reread),
+    Durable,
+    Landed(Result<Landed>),
+    Read(Result<Read>),
+    Tick,
+}
+
+impl Reader {
+    /// Reads until the line ends.
+    pub async fn run(mut self) -> Result<()> {
+        self.confirm().await?;
+        loop {
+            self.make_progress();
+            self.hand_over();
+            if self.state.pending.is_none()
+                && let Some(error) = self.state.failed.take()
+            {
+                return Err(error);
+            }
+            self.snapshot.launch(&mut *self.source).await?;
+            match self.wait().await {
+                Wake::Demand(Some(demand)) => self.state.demand = Some(demand),
+                Wake::Demand(None) => return self.confirm().await,
+                Wake::Reread(reread) => self.reread(reread).await?,
+                Wake::Durable => self.confirm().await?,
+                Wake::Landed(landed) => self.chunk(landed?).await?,
+                // What was read before an error is still applied.
+                Wake::Read(Ok(read)) => self.state.failed = self.stream(read).await.err(),
+                Wake::Read(Err(error)) => self.state.failed = Some(error),
+                Wake::Tick => self.tick().await?,
+            }
+        }
+    }
+
+    async fn wait(&mut self) -> Wake {
+        let now = self.clock.now_micros();
+        let until = self.next_timer(now);
+        let limits = self.limits();
+        let reads = self.may_read();
+        let chunks = self.state.pending.is_none() && !self.state.open && now >= self.state.stream_turn_micros;
+        tokio::select! {
+            biased;
+            demand = self.outlet.demands.recv() => Wake::Demand(demand),
+            Some(reread) = self.outlet.rereads.recv() => Wake::Reread(reread),
+            Ok(()) = self.outlet.durable.changed() => Wake::Durable,
+            landed = self.snapshot.landed(), if chunks => Wake::Landed(landed),
+            read = self.source.next(&limits), if reads => Wake::Read(read),
+            () = self.clock.sleep_ms(until) => Wake::Tick,
+        }
+    }
+
+    /// How much one read may bring. A transaction above the limit of `large_transactions` always comes in pieces.
+    fn limits(&self) -> ReadLimits {
+        let large = &self.spec.large_transactions;
+        let (rows, bytes) = (self.spec.batch.rows.get(), self.spec.batch.bytes.get());
+        ReadLimits {
+            rows: rows.min(usize::try_from(large.rows).unwrap_or(usize::MAX)).max(1),
+            bytes: bytes.min(usize::try_from(large.bytes).unwrap_or(usize::MAX)).max(1),
+        }
+    }
+
+    fn may_read(&self) -> bool {
+        let room = match &self.state.pending {
+            None => true,
+            Some(work) => self.may_grow(work),
+        };
+        room && self.state.failed.is_none() && !self.snapshot.holds_stream()
+    }
+
+    fn may_grow(&self, work: &Work) -> bool {
+        let stream = matches!(work.passage, Passage::Stream { open: None, .. });
+        stream && work.weight < self.spec.batch.bytes.get() && work.poison == 0
+    }
+
+    /// Whether it pays to let the line wait a little for a fuller batch: only when the source has more at hand.
+    fn gathers(&self, work: &Work, now: i64) -> bool {
+        let age_ms = (now - work.read_micros).max(0) as u64 / 1000;
+        self.state.backlog && self.may_grow(work) && self.may_read() && age_ms < self.spec.batch.age_ms
+    }
+
+    fn hand_over(&mut self) {
+        let Some(work) = self.state.pending.take() else { return };
+        let Some(demand) = self.state.demand.take() else {
+            self.state.pending = Some(work);
+            return;
+        };
+        let now = self.clock.now_micros();
+        if self.gathers(&work, now) {
+            (self.state.pending, self.state.demand) = (Some(work), Some(demand));
+            return;
+        }
+        if matches!(work.passage, Passage::Chunk(_)) {
+            self.state.stream_turn_micros = now + STREAM_TURN_MS as i64 * 1000;
+        }
+        // A line that has gone meanwhile reads this again from its checkpoint.
+        drop(demand.send(work));
+    }
+
+    /// Milliseconds until the next thing that has its time; at least one.
+    fn next_timer(&self, now: i64) -> u64 {
+        let mut at = self.state.tick_micros.max(now);
+        if self.state.stream_turn_micros > now {
+            at = at.min(self.state.stream_turn_micros);
+        }
+        if self.state.progress.is_some() && self.state.pending.is_none() {
+            at = at.min(self.state.progress_micros);
+        }
+        if let (Some(work), Some(_)) = (&self.state.pending, &self.state.demand) {
+            at = at.min(work.read_micros + self.spec.batch.age_ms as i64 * 1000);
+        }
+        ((at - now).max(0) as u64).div_ceil(1000).max(1)
+    }
+
+    async fn stream(&mut self, read: Read) -> Result<()> {
+        self.state.stream_turn_micros = 0;
+        match read {
+            Read::Progress(to) => {
+                self.state.backlog = false;
+                if to > self.state.delivered {
+                    self.state.progress = Some(to);
+                }
+                Ok(())
+            }
+            Read::Batch(batch) => {
+                self.take_over().await?;
+                let limits = self.limits();
+                self.state.backlog = batch.events.len() >= limits.rows || batch.weight() >= limits.bytes;
+                let work = self.prepare(batch).await?;
+                self.state.open = work.is_open();
+                match &mut self.state.pending {
+                    Some(pending) => pending.merge(work),
+                    None => self.state.pending = Some(work),
+                }
+                Ok(())
+            }
+        }
+    }
+
+    /// Routes and transforms what was read.
+    async fn prepare(&mut self, batch: Batch) -> Result<Work> {
+        if let Some(end) = batch.end() {
+            self.state.delivered = end.clone();
+            // What comes now is later than the idle progress before it.
+            self.state.progress = None;
+        }
+        let passage = Passage::Stream { end: batch.end().cloned(), open: open_piece(&batch) };
+        let weight = batch.weight();
+        self.count_read(batch.events.len(), weight);
+        let mut events = batch.events;
+        self.route(&mut events)?;
+        self.snapshot.pass(&batch.transactions, &events);
+        let applied = self.transform(events).await?;
+        Ok(self.work(applied, batch.transactions, passage, weight))
+    }
+
+    async fn chunk(&mut self, landed: Landed) -> Result<()> {
+        self.take_over().await?;
+        let Some(accepted) = self.snapshot.accept(landed)? else { return Ok(()) };
+        let mut events = accepted.events;
+        let weight = events.iter().map(|event| event.change.weight()).sum();
+        self.count_read(events.len(), weight);
+        self.shared.stats.events_skipped.fetch_add(accepted.overtaken, Relaxed);
+        self.route(&mut events)?;
+        let applied = self.transform(events).await?;
+        self.state.pending = Some(self.work(applied, vec![], Passage::Chunk(accepted.done), weight));
+        Ok(())
+    }
+
+    fn route(&mut self, events: &mut Vec<Event>) -> Result<()> {
+        let mut failed = None;
+        let before = events.len();
+        events.retain_mut(|event| {
+            self.router.route(event).unwrap_or_else(|error| {
+                failed.get_or_insert(error);
+                false
+            })
+        });
+        self.shared.stats.events_skipped.fetch_add((before - events.len()) as u64, Relaxed);
+        failed.map_or(Ok(()), Err)
+    }
+
+    async fn transform(&mut self, events: Vec<Event>) -> Result<Applied> {
+        if !self.router.is_active() || events.is_empty() {
+            return Ok(Applied { events, ..Applied::default() });
+        }
+        let rows = self.spec.batch.rows.get();
+        let stats = self.shared.stats.clone();
+        let applied = chain::apply(&mut **self.transform, events, rows, &*self.clock, &stats).await?;
+        Ok(applied)
+    }
+
+    fn work(
+        &mut self,
+        applied: Applied,
+        transactions: Vec<Transaction>,
+        passage: Passage,
+        weight: usize,
+    ) -> Work {
+        Work {
+            events: applied.events,
+            refused: applied.refused,
+            poison: applied.poison,
+            transactions,
+            passage,
+            prepare: std::mem::take(&mut self.state.prepare),
+            versions: self.state.versions.clone(),
+            weight,
+            read_micros: self.clock.now_micros(),
+        }
+    }
+
+    /// Lets swapped plugins take over, between batches only (I8).
+    async fn take_over(&mut self) -> Result<()> {
+        if self.state.pending.is_some() || self.state.open {
+            return Ok(());
+        }
+        let started = self.clock.now_micros();
+        if !self.transform.take_over().await? {
+            return Ok(());
+        }
+        let before = self.router.targets();
+        let mut targets = self.router.open(&mut **self.transform).await?;
+        targets.retain(|target| !before.contains(target));
+        self.state.prepare.extend(targets);
+        self.state.versions = Arc::new(self.transform.versions());
+        let stats = &self.shared.stats;
+        stats.swaps.fetch_add(1, Relaxed);
+        let pause = (self.clock.now_micros() - started).max(0) as u64;
+        stats.swap_pause_micros_max.fetch_max(pause, Relaxed);
+        self.shared.show_versions(&self.state.versions);
+        Ok(())
+    }
+
+    /// Turns idle progress into work when its time has come: at once while somebody waits for the target to be consistent.
+    fn make_progress(&mut self) {
+        if self.state.pending.is_some() || self.state.progress.is_none() || self.state.open {
+            return;
+        }
+        let now = self.clock.now_micros();
+        let eager = self.until_head || !self.shared.status().ready;
+        if !eager && now < self.state.progress_micros {
+            return;
+        }
+        self.state.progress_micros = now + PROGRESS_MS as i64 * 1000;
+        self.state.progress = self.state.progress.take().filter(|to| *to > self.state.delivered);
+        let Some(to) = self.state.progress.take() else { return };
+        self.state.delivered = to.clone();
+        let passage = Passage::Stream { end: Some(to), open: None };
+        self.state.pending = Some(self.work(Applied::default(), vec![], passage, 0));
+    }
+
+    /// Tells the source what it may forget (I1: the line says only what is durable).
+    async fn confirm(&mut self) -> Result<()> {
+        let durable = self.outlet.durable.borrow_and_update().clone();
+        if self.state.confirmed.as_ref() != Some(&durable) {
+            self.source.confirm(&durable).await?;
+            self.state.confirmed = Some(durable);
+        }
+        Ok(())
+    }
+
+    async fn tick(&mut self) -> Result<()> {
+        let now = self.clock.now_micros();
+        if now < self.state.tick_micros {
+            return Ok(());
+        }
+        self.state.tick_micros = now + TICK_MS as i64 * 1000;
+        self.take_over().await?;
+        let durable = self.outlet.durable.borrow().clone();
+        let lag = self.source.lag(&durable).await?;
+        self.shared.show_lag(&lag, now);
+        Ok(())
+    }
+
+    /// Reads rows again, in a view that has seen everything the line is writing; they are newer than that then, like the rows of
+    /// a chunk, and right once the stream has passed the view's mark.
+    async fn reread(&mut self, reread: Reread) -> Result<()> {
+        let mut rows = RereadRows { events: vec![], refused: vec![], high: self.state.delivered.clone() };
+        let mut high = None;
+        for (table, wanted) in by_table(&reread.wanted) {
+            let keys: Vec<_> =
+                wanted.iter().filter_map(|event| Some(table.key_of(original(event).after()?))).collect();
+            let (found, mark) = self.read_seeing(&table, &keys, &reread.transactions).await?;
+            crate::snapshot::raise(&mut high, &mark.high);
+            let found = wanted.iter().zip(found).filter_map(|(event, row)| {
+                Some(Event::new(table.clone(), Change::Snapshot(row?), event.transaction, event.index))
+            });
+            let mut events: Vec<Event> = found.collect();
+            self.route(&mut events)?;
+            let applied = self.transform(events).await?;
+            rows.events.extend(applied.events);
+            rows.refused.extend(applied.refused);
+        }
+        rows.high = high.unwrap_or(rows.high);
+        // The line has gone if nobody takes the answer; what it wanted is read again after its restart.
+        drop(reread.answer.send(rows));
+        Ok(())
+    }
+
+    async fn read_seeing(
+        &mut self,
+        table: &Arc<TableSchema>,
+        keys: &[Key],
+        transactions: &[Transaction],
+    ) -> Result<(Vec<Option<Row>>, Mark)> {
+        for _ in 0..REREADS_MAX {
+            let (found, mark) = self.source.reread(table, keys).await?;
+            if transactions.iter().all(|transaction| mark.sees(transaction)) {
+                return Ok((found, mark));
+            }
+            self.clock.sleep_ms(REREAD_PAUSE_MS).await;
+        }
+        let what = "rows read again do not show the changes that the stream has brought";
+        Err(Error::new(ErrorKind::Timeout, what).at_table(&table.table))
+    }
+
+    fn count_read(&self, events: usize, bytes: usize) {
+        self.shared.stats.events_read.fetch_add(events as u64, Relaxed);
+        self.shared.stats.bytes_read.fetch_add(bytes as u64, Relaxed);
+    }
+}
+
+/// The piece of a transaction that is at the end of a batch and goes on.
+fn open_piece(batch: &Batch) -> Option<OpenPiece> {
+    if !batch.open {
+        return None;
+    }
+    let number = batch.transactions.len().saturating_sub(1);
+    let events = || batch.events.iter().filter(|event| event.transaction as usize == number);
+    Some(OpenPiece {
+        part: batch.events.last().map_or(0, |event| event.index + 1),
+        rows: events().count() as u64,
+        bytes: events().map(|event| event.change.weight() as u64).sum(),
+    })
+}
+
+fn original(event: &Event) -> &Change {
+    event.original.as_deref().unwrap_or(&event.change)
+}
+
+/// The first event of each row, by source table: copies and later events of the row want the same.
+fn by_table(wanted: &[Event]) -> Vec<(Arc<TableSchema>, Vec<&Event>)> {
+    let mut tables: Vec<(Arc<TableSchema>, Vec<&Event>)> = vec![];
+    for event in wanted.iter().filter(|event| original(event).after().is_some()) {
+        let known = tables.iter().position(|(table, _)| *table == event.source);
+        let at = known.unwrap_or_else(|| {
+            tables.push((event.source.clone(), vec![]));
+            tables.len() - 1
+        });
+        if let Some((table, events)) = tables.get_mut(at) {
+            let key = |event: &Event| original(event).after().map(|row| table.key_of(row));
+            if !events.iter().any(|one| key(one) == key(event)) {
+                events.push(event);
+            }
+        }
+    }
+    tables
+}

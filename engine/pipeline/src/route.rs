@@ -1,0 +1,181 @@
+//! From the source's tables to the target's: names, excluded columns, keys, and the chain of each table.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+
+use sluice_types::ports::{Source, TargetTable, Transform};
+use sluice_types::{
+    Change, Error, ErrorKind, Event, Result, SnapshotProgress, TableId, TableProgress, TableSchema,
+};
+
+use crate::spec::{LineSpec, TableRoute, TruncatePolicy};
+
+/// The tables of a line, their chains open.
+pub(crate) struct Router {
+    routes: Vec<Route>,
+    by_id: HashMap<TableId, usize>,
+    truncate: TruncatePolicy,
+}
+
+struct Route {
+    /// As the source has it, with the key that the line uses.
+    source: Arc<TableSchema>,
+    /// What the chain is given: the target's name, without excluded columns.
+    routed: Arc<TableSchema>,
+    /// What the chain makes of it.
+    outputs: Vec<Arc<TableSchema>>,
+    active: bool,
+    path: String,
+}
+
+impl Router {
+    /// Reads the schemas of the line's tables.
+    pub async fn new(spec: &LineSpec, source: &mut dyn Source) -> Result<Self> {
+        let tables: Vec<TableId> = spec.tables.iter().map(|route| route.from.clone()).collect();
+        let schemas = source.schemas(&tables).await?;
+        let routes: Vec<Route> = spec
+            .tables
+            .iter()
+            .zip(schemas)
+            .map(|(route, schema)| plan(route, schema))
+            .collect::<Result<_>>()?;
+        let by_id = tables.into_iter().enumerate().map(|(index, table)| (table, index)).collect();
+        Ok(Router { routes, by_id, truncate: spec.truncate })
+    }
+
+    /// Opens every table's chain. Says what the target needs.
+    pub async fn open(&mut self, transform: &mut dyn Transform) -> Result<Vec<TargetTable>> {
+        for route in &mut self.routes {
+            let opened = transform.open(&route.source, &route.routed).await;
+            let opened = opened.map_err(|error| error.at_table(&route.source.table))?;
+            route.active = opened.active;
+            route.outputs =
+                if opened.outputs.is_empty() { vec![route.routed.clone()] } else { opened.outputs };
+            if let Some(keyless) = route.outputs.iter().find(|output| output.key.is_empty()) {
+                let error = Error::new(ErrorKind::KeyMissing, "its rows can't be told apart in the target");
+                let error = error.at_table(&keyless.table);
+                return Err(error.remedy(format!("Name the key's columns in {}.key.", route.path)));
+            }
+        }
+        Ok(self.targets())
+    }
+
+    /// The target tables as the chains now make them.
+    pub fn targets(&self) -> Vec<TargetTable> {
+        let mut targets: Vec<TargetTable> = vec![];
+        for route in &self.routes {
+            for schema in &route.outputs {
+                let target = TargetTable { schema: schema.clone(), path: route.path.clone() };
+                if !targets.iter().any(|known| known.schema == target.schema) {
+                    targets.push(target);
+                }
+            }
+        }
+        targets
+    }
+
+    /// The tables as the source has them, in the order of the configuration.
+    pub fn sources(&self) -> Vec<Arc<TableSchema>> {
+        self.routes.iter().map(|route| route.source.clone()).collect()
+    }
+
+    /// These source tables (all when `None`), and all that share a target table with one of them; and their target tables. To
+    /// empty one of those means to read all of these again.
+    pub fn together(&self, tables: Option<&[TableId]>) -> (Vec<TableId>, Vec<Arc<TableSchema>>) {
+        let wanted = |route: &Route| tables.is_none_or(|tables| tables.contains(&route.source.table));
+        let mut chosen: Vec<bool> = self.routes.iter().map(wanted).collect();
+        let shares = |a: &Route, b: &Route| {
+            a.outputs.iter().any(|one| b.outputs.iter().any(|other| one.table == other.table))
+        };
+        loop {
+            let added = (0..self.routes.len()).find(|&new| {
+                !chosen[new]
+                    && (0..self.routes.len())
+                        .any(|old| chosen[old] && shares(&self.routes[old], &self.routes[new]))
+            });
+            match added {
+                Some(index) => chosen[index] = true,
+                None => break,
+            }
+        }
+        let of = || self.routes.iter().zip(&chosen).filter(|(_, chosen)| **chosen).map(|(route, _)| route);
+        let mut targets: Vec<Arc<TableSchema>> = vec![];
+        for output in of().flat_map(|route| &route.outputs) {
+            if !targets.iter().any(|known| known.table == output.table) {
+                targets.push(output.clone());
+            }
+        }
+        (of().map(|route| route.source.table.clone()).collect(), targets)
+    }
+
+    /// Whether any table's chain does anything.
+    pub fn is_active(&self) -> bool {
+        self.routes.iter().any(|route| route.active)
+    }
+
+    /// Sends an event on its way; `false`: a rule skips it.
+    pub fn route(&self, event: &mut Event) -> Result<bool> {
+        let route = self.by_id.get(&event.table.table).and_then(|&index| self.routes.get(index));
+        let Some(route) = route else {
+            let error =
+                Error::new(ErrorKind::Internal, "the source delivered a table that is not the line's");
+            return Err(error.at_table(&event.table.table));
+        };
+        if !Arc::ptr_eq(&event.table, &route.source) && event.table.columns != route.source.columns {
+            let error = Error::new(ErrorKind::SchemaChanged, "the table has changed its shape");
+            return Err(error.at_table(&route.source.table).remedy(
+                "Bring the target's table and the configuration in line with it, then `sluice resume`.",
+            ));
+        }
+        event.source = route.source.clone();
+        event.table = route.routed.clone();
+        match (&event.change, self.truncate) {
+            (Change::Truncate, TruncatePolicy::Ignore) => Ok(false),
+            (Change::Truncate, TruncatePolicy::Pause) => {
+                let error = Error::new(ErrorKind::TruncateHeld, "the table was truncated at the source");
+                Err(error.at_table(&route.source.table).remedy(
+                    "Set `truncate: apply` to empty the target's table too, or `truncate: ignore`, then `sluice resume`.",
+                ))
+            }
+            _ => Ok(true),
+        }
+    }
+}
+
+fn plan(route: &TableRoute, schema: Arc<TableSchema>) -> Result<Route> {
+    let column = |name: &String| {
+        schema.column_index(name).map(|index| index as u32).ok_or_else(|| {
+            let what = format!("{} names a column that the table does not have: {name}", route.path);
+            Error::new(ErrorKind::Config, what).at_table(&route.from)
+        })
+    };
+    let source = match &route.key {
+        Some(names) if schema.key.is_empty() => {
+            let key = names.iter().map(column).collect::<Result<_>>()?;
+            Arc::new(TableSchema { key, ..TableSchema::clone(&schema) })
+        }
+        _ => schema.clone(),
+    };
+    let excluded = route.exclude.iter().map(column).collect::<Result<Vec<u32>>>()?;
+    let kept: Vec<u32> = (0..source.columns.len() as u32).filter(|index| !excluded.contains(index)).collect();
+    let key = source.key.iter().map(|old| kept.iter().position(|index| index == old).map(|new| new as u32));
+    let Some(key) = key.collect::<Option<Vec<u32>>>().filter(|key| !key.is_empty()) else {
+        let error = Error::new(ErrorKind::KeyMissing, "the table has no key to tell its rows apart by");
+        let remedy = format!("Give it a primary key, or name columns that are one in {}.key.", route.path);
+        return Err(error.at_table(&route.from).remedy(remedy));
+    };
+    let columns = kept.iter().filter_map(|&index| source.columns.get(index as usize).cloned()).collect();
+    let routed =
+        Arc::new(TableSchema { table: route.to.clone(), columns, key, ..TableSchema::clone(&source) });
+    Ok(Route { source, outputs: vec![routed.clone()], routed, active: false, path: route.path.clone() })
+}
+
+/// Brings the tables of a snapshot's progress in line with the configuration: a table that is new is to be read (or, with
+/// `snapshot: never`, taken to be complete), one that is gone is forgotten.
+pub(crate) fn adopt(progress: &mut SnapshotProgress, tables: &[TableId], unread: &TableProgress) {
+    let names: Vec<String> = tables.iter().map(ToString::to_string).collect();
+    progress.tables.retain(|table, _| names.contains(table));
+    for name in names {
+        progress.tables.entry(name).or_insert_with(|| unread.clone());
+    }
+}

@@ -1,0 +1,176 @@
+//! The straight line: one batch, one function.
+
+use std::sync::Arc;
+use std::sync::atomic::Ordering::Relaxed;
+
+use sluice_types::ports::Sink;
+use sluice_types::{Checkpoint, Position, Result};
+use tokio::sync::watch;
+
+use crate::feed::{Feed, Passage, Work};
+use crate::handle::Shared;
+use crate::large::{Large, Next};
+use crate::line::Ports;
+use crate::poison::{Writer, may_heal};
+use crate::session::{Context, Outcome};
+use crate::spec::{LineSpec, SnapshotMode};
+use crate::supervisor::backoff_ms;
+
+/// A line that is open: what was read goes through here to the target.
+pub(crate) struct Run {
+    spec: Arc<LineSpec>,
+    ports: Ports,
+    shared: Arc<Shared>,
+    sink: Box<dyn Sink>,
+    feed: Feed,
+    writer: Writer,
+    large: Large,
+    /// Where the line ends by itself.
+    head: Option<Position>,
+    reader_gone: bool,
+    /// What the target holds, or will hold with the next commit. After an error it is read anew.
+    pub checkpoint: Checkpoint,
+}
+
+impl Run {
+    pub fn new(
+        context: &Context,
+        sink: Box<dyn Sink>,
+        feed: Feed,
+        writer: Writer,
+        checkpoint: Checkpoint,
+        head: Option<Position>,
+        in_parts: bool,
+    ) -> Self {
+        Run {
+            spec: context.spec.clone(),
+            ports: context.ports.clone(),
+            shared: context.shared.clone(),
+            sink,
+            feed,
+            writer,
+            large: Large::new(context.spec.large_transactions, in_parts),
+            head,
+            reader_gone: false,
+            checkpoint,
+        }
+    }
+
+    /// Applies batch after batch. `None`: the reader has ended.
+    pub async fn run(&mut self, mut drain: watch::Receiver<bool>) -> Result<Option<Outcome>> {
+        loop {
+            if self.is_done() {
+                return Ok(Some(Outcome::Done));
+            }
+            let work = tokio::select! {
+                biased;
+                _ = drain.wait_for(|drain| *drain) => return Ok(Some(Outcome::Drained)),
+                work = self.feed.next() => work,
+            };
+            match work {
+                Some(work) => self.apply(work).await?,
+                None => return Ok(None),
+            }
+        }
+    }
+
+    /// Whether an error of [`Run::run`] is only a sign of the reader's.
+    pub fn lost_reader(&self) -> bool {
+        self.reader_gone
+    }
+
+    fn is_done(&self) -> bool {
+        let Checkpoint { position, part, snapshot, .. } = &self.checkpoint;
+        let reached = match self.spec.snapshot {
+            SnapshotMode::Only => true,
+            _ => *part == 0 && self.head.as_ref().is_some_and(|head| head <= position),
+        };
+        reached && snapshot.is_ready(position)
+    }
+
+    /// One batch; again after a pause when an event fails in a way that may heal.
+    async fn apply(&mut self, mut work: Work) -> Result<()> {
+        if !work.prepare.is_empty() {
+            self.sink.prepare(&work.prepare).await?;
+        }
+        for attempt in 0.. {
+            let patient = attempt < self.spec.on_error.retries;
+            match self.batch(&mut work, patient).await {
+                Err(error) if patient && may_heal(&error) => {
+                    tracing::warn!(pipeline = %self.spec.pipeline, %error, attempt, "tried again");
+                    self.ports.clock.sleep_ms(backoff_ms(&self.spec.on_error, attempt)).await;
+                }
+                done => return done,
+            }
+        }
+        Ok(())
+    }
+
+    /// One batch: one transaction of the target, whole transactions of the source (or a part of one that is too large).
+    async fn batch(&mut self, work: &mut Work, mut patient: bool) -> Result<()> {
+        let started = work.read_micros;
+        let (mut rows, mut bytes) = (0, 0);
+        let mut tx = self.sink.begin().await?;
+        loop {
+            let here = self.checkpoint.position.clone();
+            let written = self.writer.write(&mut *tx, work, &self.feed, &here, patient).await?;
+            rows += written.rows;
+            bytes += work.weight as u64;
+            if !written.letters.is_empty() {
+                let rejected = written.letters.len() as u64;
+                // I3: a dead letter is durable before the checkpoint passes its event.
+                self.ports.state.keep_dead_letters(written.letters).await?;
+                self.shared.stats.events_rejected.fetch_add(rejected, Relaxed);
+                let kept = self.ports.state.count_dead_letters(&self.spec.pipeline).await?;
+                self.shared.status().dead_letters = kept;
+            }
+            pass(&mut self.checkpoint, work, written.high)?;
+            match self.large.next(work)? {
+                Next::Commit => break,
+                Next::CommitPart { part, first } => {
+                    self.checkpoint.advance_part(part)?;
+                    self.shared.stats.transactions_in_parts.fetch_add(u64::from(first), Relaxed);
+                    break;
+                }
+                // I4: the target's transaction stays open until the source's has come whole.
+                Next::Piece => {
+                    let piece = self.feed.next_piece().await;
+                    self.reader_gone = piece.is_err();
+                    (*work, patient) = (piece?, false);
+                }
+            }
+        }
+        let epoch = self.checkpoint.epoch;
+        tx.save(&self.checkpoint, Some(epoch)).await?; // I2: data and checkpoint in one transaction.
+        tx.commit().await?;
+        self.feed.durable(&self.checkpoint.position); // I1: confirmed only now.
+        self.count(rows, bytes, started);
+        Ok(())
+    }
+
+    fn count(&self, rows: u64, bytes: u64, started: i64) {
+        let (stats, now) = (&self.shared.stats, self.ports.clock.now_micros());
+        stats.rows_written.fetch_add(rows, Relaxed);
+        stats.bytes_written.fetch_add(bytes, Relaxed);
+        stats.batches.fetch_add(1, Relaxed);
+        stats.batch_micros.fetch_add((now - started).max(0) as u64, Relaxed);
+        stats.last_commit_micros.store(now, Relaxed);
+        self.shared.show_checkpoint(&self.checkpoint);
+    }
+}
+
+/// Moves the checkpoint past a piece of work (I6). What it passes is in the open transaction or a durable dead letter.
+fn pass(checkpoint: &mut Checkpoint, work: &Work, high: Option<Position>) -> Result<()> {
+    match &work.passage {
+        Passage::Stream { end: Some(end), .. } => checkpoint.advance(end)?,
+        Passage::Stream { end: None, .. } => {}
+        Passage::Chunk(done) => done.record(&mut checkpoint.snapshot),
+    }
+    if let Some(high) = high {
+        crate::snapshot::raise(&mut checkpoint.snapshot.high, &high);
+    }
+    if checkpoint.plugins != *work.versions {
+        checkpoint.plugins = (*work.versions).clone();
+    }
+    Ok(())
+}
