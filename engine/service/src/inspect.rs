@@ -18,9 +18,9 @@ pub struct Inspected {
     pub plan: Option<PlanReport>,
 }
 
-/// Loads a component and asks it about itself and, where one is given, about a table of a configured database, opened with the
-/// plugin configuration `with` (JSON).
-pub async fn inspect(component: Vec<u8>, on: Option<(&Config, &str, &str)>, with: &str) -> Result<Inspected> {
+/// Loads a component and asks it about itself and, where one is given, about a table of a configured database, opened with
+/// `settings` (JSON) as its configuration.
+pub async fn inspect(component: Vec<u8>, on: Option<(&Config, &str, &str)>, settings: &str) -> Result<Inspected> {
     let folder = tempfile::tempdir()
         .map_err(|error| Error::new(ErrorKind::State, "a temporary folder can't be made").because(error))?;
     let state = Store::scratch(folder.path())?;
@@ -48,7 +48,7 @@ pub async fn inspect(component: Vec<u8>, on: Option<(&Config, &str, &str)>, with
             let found = found.first().ok_or_else(|| {
                 Error::new(ErrorKind::TableMissing, format!("{database} has no table `{table}`"))
             })?;
-            host.inspect_plan(component, &found.schema, with).await?
+            host.inspect_plan(component, &found.schema, settings).await?
         }
     };
     Ok(Inspected { about, plan })

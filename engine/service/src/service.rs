@@ -45,15 +45,15 @@ pub async fn serve(
     let server = Server::bind(engine.clone(), listen, &engine.token()?).await?;
     let address = AddressFile::write(engine, server.address())?;
     tracing::info!(address = %server.address(), config = %engine.config().file.display(), "serving");
+    let _plugins = engine.watch_plugins().await?;
+    let (mut changes, _watcher) = watch_file(&engine.config().file)?;
+    engine.start(&[], Until::Stopped)?;
+    // Answers come from here on; who asked earlier has waited. So nobody is told "ready" before there are lines.
     let (stop_server, server_stops) = oneshot::channel::<()>();
     let server = tokio::spawn(server.run(async {
         // A dropped sender means the same.
         let _ = server_stops.await;
     }));
-
-    let _plugins = engine.watch_plugins().await?;
-    let (mut changes, _watcher) = watch_file(&engine.config().file)?;
-    engine.start(&[], Until::Stopped)?;
     loop {
         tokio::select! {
             request = requests.recv() => match request {

@@ -20,7 +20,7 @@ pub struct Arguments {
 #[derive(Debug, Args)]
 pub struct Common {
     /// The configuration file
-    #[arg(short = 'c', long = "config", global = true, default_value = "sluice.yaml", env = "SLUICE_CONFIG")]
+    #[arg(short = 'c', long = "file", value_name = "FILE", global = true, default_value = "sluice.yaml", env = "SLUICE_CONFIG")]
     pub config: PathBuf,
     /// Answer in JSON
     #[arg(long, global = true)]
@@ -121,8 +121,8 @@ pub enum Plugin {
         #[arg(long, value_name = "DATABASE.TABLE")]
         table: Option<String>,
         /// With this plugin configuration, as JSON
-        #[arg(long = "with", value_name = "JSON", default_value = "{}", requires = "table")]
-        with: String,
+        #[arg(long = "config", value_name = "JSON", default_value = "{}", requires = "table")]
+        settings: String,
     },
     /// Every plugin, its version, and candidates that were refused or wait
     List,

@@ -13,7 +13,7 @@ use super::{Doer, out};
 
 pub async fn plugin(common: &Common, command: Plugin) -> Result<(), Failure> {
     match command {
-        Plugin::Inspect { file, table, with } => inspect(common, &file, table.as_deref(), &with).await,
+        Plugin::Inspect { file, table, settings } => inspect(common, &file, table.as_deref(), &settings).await,
         Plugin::List => list(common).await,
         Plugin::Swap { name, promote } => {
             let report = match Doer::find(common).await? {
@@ -93,7 +93,7 @@ async fn list(common: &Common) -> Result<(), Failure> {
     Ok(())
 }
 
-async fn inspect(common: &Common, file: &Path, table: Option<&str>, with: &str) -> Result<(), Failure> {
+async fn inspect(common: &Common, file: &Path, table: Option<&str>, settings: &str) -> Result<(), Failure> {
     let component = std::fs::read(file)
         .map_err(|error| Failure::WrongUse(format!("{} can't be read: {error}", file.display())))?;
     let on = match table {
@@ -108,7 +108,7 @@ async fn inspect(common: &Common, file: &Path, table: Option<&str>, with: &str) 
         }
     };
     let on = on.as_ref().map(|(config, database, name)| (config, *database, *name));
-    let inspected = sluice::inspect(component, on, with).await?;
+    let inspected = sluice::inspect(component, on, settings).await?;
     if common.json {
         out::json(&inspected);
         return Ok(());

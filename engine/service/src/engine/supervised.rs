@@ -157,6 +157,7 @@ impl Supervised {
         let running = self.outcome().is_none();
         if let Some(task) = unpoisoned(&self.task).as_ref().filter(|_| running) {
             task.abort();
+            self.outcome.send_replace(Some(Outcome::Stopped));
         }
         running
     }

@@ -1,0 +1,78 @@
+//! Who may ask what of a service, and how it answers.
+
+use crate::place::{PEOPLE, Place, mode};
+
+#[test]
+fn changing_needs_the_token_and_looking_does_not() {
+    let place = Place::new(PEOPLE);
+    let served = place.serve();
+    assert_eq!(mode(&place.path("state/token")), 0o600);
+    for (path, marker) in
+        [("/health", "ok"), ("/metrics", "sluice_info"), ("/api/v1/status", "\"lines\""), ("/", "sluice")]
+    {
+        let (status, body) = served.get(path);
+        assert_eq!(status, 200, "{path}: {body}");
+        assert!(body.contains(marker), "{path}: {body}");
+    }
+    for headers in [&[][..], &["Authorization: Bearer wrong"], &["Authorization: Basic dG9rZW4="]] {
+        for (method, path) in [
+            ("POST", "/api/v1/pipelines/people/pause"),
+            ("DELETE", "/api/v1/pipelines/people"),
+            ("POST", "/api/v1/reload"),
+            ("GET", "/api/v1/dlq/people"),
+        ] {
+            let (status, body) = served.ask(method, path, headers, "");
+            assert_eq!(status, 401, "{method} {path} {headers:?}: {body}");
+            assert!(body.contains("token-needed") && !body.contains(&served.token), "{body}");
+        }
+    }
+    assert_eq!(served.post("/api/v1/pipelines/people/pause", "").0, 200);
+    let (_, log) = served.stop();
+    let token = std::fs::read_to_string(place.path("state/token")).unwrap();
+    assert!(!log.contains(token.trim()), "the log names the token");
+}
+
+#[test]
+fn foreign_names_and_origins_are_refused() {
+    let place = Place::new(PEOPLE);
+    let served = place.serve();
+    for (headers, code) in [
+        (["Host: evil.example:8687", "A: b"], "host-refused"),
+        (["Host: localhost", "Origin: https://evil.example"], "origin-refused"),
+        (["Host: localhost", "Origin: null"], "origin-refused"),
+    ] {
+        let (status, body) = served.ask("GET", "/api/v1/status", &headers, "");
+        assert_eq!(status, 403, "{headers:?}");
+        assert!(body.contains(code), "{body}");
+    }
+    assert_eq!(served.ask("GET", "/health", &["Host: localhost:1"], "").0, 200);
+}
+
+#[test]
+fn errors_are_a_code_and_a_message() {
+    let place = Place::new(PEOPLE);
+    let served = place.serve();
+    for ((status, body), expected, code) in [
+        (served.get("/nowhere"), 404, "not-found"),
+        (served.ask("PUT", "/health", &[&format!("Authorization: Bearer {}", served.token)], ""), 405, "method-not-allowed"),
+        (served.post("/api/v1/pipelines/poeple/resume", ""), 404, "pipeline-missing"),
+        (served.post("/api/v1/pipelines/people/pause", "{\"resaon\": 1}"), 400, "bad-request"),
+        (served.post("/api/v1/plugins/none/swap", "{}"), 404, "plugin-missing"),
+    ] {
+        assert_eq!(status, expected, "{body}");
+        let error: serde_json::Value = serde_json::from_str(&body).unwrap();
+        assert_eq!(error["code"], code);
+        assert!(error["message"].as_str().is_some_and(|message| !message.is_empty()), "{body}");
+    }
+}
+
+#[test]
+fn ready_says_who_is_not() {
+    let place = Place::new(PEOPLE);
+    std::fs::remove_file(place.path("source.db")).unwrap();
+    let served = place.serve();
+    let (status, body) = served.get("/ready");
+    assert_eq!(status, 503, "{body}");
+    assert!(body.contains("\"people\""), "{body}");
+    assert_eq!(served.get("/health").0, 200, "it lives all the same");
+}
