@@ -20,7 +20,11 @@ pub struct Inspected {
 
 /// Loads a component and asks it about itself and, where one is given, about a table of a configured database, opened with
 /// `settings` (JSON) as its configuration.
-pub async fn inspect(component: Vec<u8>, on: Option<(&Config, &str, &str)>, settings: &str) -> Result<Inspected> {
+pub async fn inspect(
+    component: Vec<u8>,
+    on: Option<(&Config, &str, &str)>,
+    settings: &str,
+) -> Result<Inspected> {
     let folder = tempfile::tempdir()
         .map_err(|error| Error::new(ErrorKind::State, "a temporary folder can't be made").because(error))?;
     let state = Store::scratch(folder.path())?;

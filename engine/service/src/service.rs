@@ -15,7 +15,7 @@ use crate::wording::for_callers;
 
 /// Within this time a service that was told to stop has ended: lines get [`DRAIN_MS_MAX`] of it for their current batch, and are
 /// then broken off, which loses nothing.
-pub const STOP_WITHIN: Duration = Duration::from_millis(DRAIN_MS_MAX + 2_000);
+pub const STOP_WITHIN: Duration = Duration::from_millis(DRAIN_MS_MAX + 1_000);
 
 /// What answers over HTTP have after the lines have ended.
 const LAST_ANSWERS: Duration = Duration::from_millis(500);

@@ -54,7 +54,11 @@ fn errors_are_a_code_and_a_message() {
     let served = place.serve();
     for ((status, body), expected, code) in [
         (served.get("/nowhere"), 404, "not-found"),
-        (served.ask("PUT", "/health", &[&format!("Authorization: Bearer {}", served.token)], ""), 405, "method-not-allowed"),
+        (
+            served.ask("PUT", "/health", &[&format!("Authorization: Bearer {}", served.token)], ""),
+            405,
+            "method-not-allowed",
+        ),
         (served.post("/api/v1/pipelines/poeple/resume", ""), 404, "pipeline-missing"),
         (served.post("/api/v1/pipelines/people/pause", "{\"resaon\": 1}"), 400, "bad-request"),
         (served.post("/api/v1/plugins/none/swap", "{}"), 404, "plugin-missing"),

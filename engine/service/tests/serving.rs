@@ -20,7 +20,10 @@ fn a_service_follows_and_ends_well() {
     let status = place.json(&["status"]);
     assert_eq!(status["lines"][0]["phase"], "streaming", "{status}");
     let (_, metrics) = served.get("/metrics");
-    assert!(metrics.contains("sluice_rows_written_total{pipeline=\"people\",target=\"there\"} 102"), "{metrics}");
+    assert!(
+        metrics.contains("sluice_rows_written_total{pipeline=\"people\",target=\"there\"} 102"),
+        "{metrics}"
+    );
     let (status, log) = served.stop();
     assert_eq!(status.code(), Some(0), "{log}");
     assert!(!log.contains("Ann"), "no values in the log");
@@ -59,9 +62,13 @@ fn a_pipeline_that_fails_disturbs_no_other() {
     target: there
     tables: [things]
 ";
-    let config = PEOPLE.replace("databases:\n", "databases:\n  nowhere: { kind: sqlite, path: ./nowhere.db }\n");
+    let config =
+        PEOPLE.replace("databases:\n", "databases:\n  nowhere: { kind: sqlite, path: ./nowhere.db }\n");
     let place = Place::new(&format!("{config}{}", &broken[1..]));
-    rusqlite::Connection::open(place.path("nowhere.db")).unwrap().execute_batch("CREATE TABLE other (id)").unwrap();
+    rusqlite::Connection::open(place.path("nowhere.db"))
+        .unwrap()
+        .execute_batch("CREATE TABLE other (id)")
+        .unwrap();
     place.add_people(3);
     let served = place.serve();
     in_step(&place);

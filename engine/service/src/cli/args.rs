@@ -20,7 +20,14 @@ pub struct Arguments {
 #[derive(Debug, Args)]
 pub struct Common {
     /// The configuration file
-    #[arg(short = 'c', long = "file", value_name = "FILE", global = true, default_value = "sluice.yaml", env = "SLUICE_CONFIG")]
+    #[arg(
+        short = 'c',
+        long = "file",
+        value_name = "FILE",
+        global = true,
+        default_value = "sluice.yaml",
+        env = "SLUICE_CONFIG"
+    )]
     pub config: PathBuf,
     /// Answer in JSON
     #[arg(long, global = true)]
@@ -56,6 +63,10 @@ pub enum Command {
         take_over: bool,
     },
     /// Run as a service: every pipeline, the plugin folder, HTTP
+    ///
+    /// SIGTERM or SIGINT: every pipeline finishes its current batch, and the service ends with 0 within 12 seconds; what is not done by
+    /// then is broken off, which loses nothing. A second one: at once. SIGHUP: the configuration is read again and taken into
+    /// use. When the file changes, its plugin parts are taken into use by themselves.
     Serve {
         /// Take pipelines over from another installation that wrote to the same targets
         #[arg(long)]

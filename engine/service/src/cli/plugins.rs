@@ -13,7 +13,9 @@ use super::{Doer, out};
 
 pub async fn plugin(common: &Common, command: Plugin) -> Result<(), Failure> {
     match command {
-        Plugin::Inspect { file, table, settings } => inspect(common, &file, table.as_deref(), &settings).await,
+        Plugin::Inspect { file, table, settings } => {
+            inspect(common, &file, table.as_deref(), &settings).await
+        }
         Plugin::List => list(common).await,
         Plugin::Swap { name, promote } => {
             let report = match Doer::find(common).await? {

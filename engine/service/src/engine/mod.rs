@@ -139,7 +139,8 @@ impl Engine {
 
     /// Starts every line of these pipelines (of all when none is named), each as a task of its own on the current runtime. One
     /// that fails doesn't disturb the others: it waits, with its reason in the status, until it is resumed; with [`Until::Head`] it
-    /// ends.
+    /// ends. A line that runs already stays as it is. Lines run until they end or [`Engine::stop`]: dropping the engine doesn't stop
+    /// them.
     pub fn start(&self, pipelines: &[String], until: Until) -> Result<()> {
         let names = if pipelines.is_empty() {
             self.line_names()
@@ -155,9 +156,13 @@ impl Engine {
     }
 
     fn start_line(&self, name: LineName, until: Until) {
+        let mut lines = self.lines();
+        if lines.get(&name.id).is_some_and(|line| line.outcome().is_none()) {
+            return;
+        }
         let line = Arc::new(Supervised::new(name));
-        let before = self.lines().insert(line.name.id.clone(), line.clone());
-        debug_assert!(before.is_none_or(|before| before.outcome().is_some()), "a line runs once");
+        lines.insert(line.name.id.clone(), line.clone());
+        drop(lines);
         line.spawn(self.clone(), until);
     }
 
