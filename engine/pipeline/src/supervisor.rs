@@ -269,10 +269,12 @@ impl Supervisor {
 
 /// Returns when the line is told to stop or has a command to obey.
 async fn interrupted(controls: &mut Controls, command: &mut Option<Command>) {
+    let Controls { stop, commands, .. } = controls;
     tokio::select! {
         biased;
-        Ok(_) = controls.stop.wait_for(|stop| *stop) => {}
-        Some(asked) = controls.commands.recv() => *command = Some(asked),
+        // What `wait_for` answers is a lock: let go of at once, so that the line's future can move between threads.
+        Ok(()) = async { stop.wait_for(|stop| *stop).await.map(drop) } => {}
+        Some(asked) = commands.recv() => *command = Some(asked),
         // Nobody holds a handle any more.
         else => std::future::pending().await,
     }
