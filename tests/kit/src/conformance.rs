@@ -3,7 +3,7 @@
 //! A connector gives a [`Harness`]: a private database, statements run in it by a client that knows nothing of sluice, its rows
 //! read back. The whole of `tests/main.rs` of a connector is then
 //!
-//! ```ignore
+//! ```text
 //! mod harness;
 //! sluice_kit::conformance!(harness::SqliteHarness);   // or source_conformance!, sink_conformance! alone
 //! ```
@@ -20,6 +20,7 @@ mod follow;
 mod harness;
 pub mod sink;
 pub mod source;
+mod values;
 mod world;
 
 pub use harness::{Harness, NativeValue};

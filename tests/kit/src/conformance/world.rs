@@ -155,7 +155,7 @@ impl Streaming {
     }
 
     /// Everything up to the present head, transaction by transaction.
-    pub async fn to_head(&mut self) -> Vec<(Transaction, Vec<Event>)> {
+    pub async fn read_to_head(&mut self) -> Vec<(Transaction, Vec<Event>)> {
         let head = self.source.head().await.expect("head");
         self.until(&head, &LARGE).await
     }
@@ -189,7 +189,7 @@ impl Streaming {
 
     /// The events up to the present head.
     pub async fn events(&mut self) -> Vec<Event> {
-        self.to_head().await.into_iter().flat_map(|(_, events)| events).collect()
+        self.read_to_head().await.into_iter().flat_map(|(_, events)| events).collect()
     }
 
     /// Reads a whole table in chunks within `limits`, from `parts` ranges.

@@ -118,8 +118,8 @@ struct MemoryTx {
     /// The tables as they were at the begin.
     base: Contents,
     tables: Contents,
-    saved: Option<(Checkpoint, Option<u64>)>,
-    savepoint: Option<(Contents, Option<(Checkpoint, Option<u64>)>)>,
+    saved: Option<Checkpoint>,
+    savepoint: Option<(Contents, Option<Checkpoint>)>,
     /// An event was refused: only a rollback to the savepoint helps.
     failed: bool,
     events: usize,
@@ -271,7 +271,7 @@ impl SinkTx for MemoryTx {
             let what = format!("the checkpoint has epoch {stands:?}, not {expected:?}");
             return Err(Error::new(ErrorKind::Fenced, what));
         }
-        self.saved = Some((checkpoint.clone(), expected));
+        self.saved = Some(checkpoint.clone());
         Ok(())
     }
 
@@ -283,7 +283,7 @@ impl SinkTx for MemoryTx {
         };
         let written = self.tables.iter().filter(|(name, table)| !untouched(name, table));
         let written = written.map(|(name, table)| (name.clone(), table.clone())).collect();
-        core.sink_commit(written, self.saved.as_ref().map(|(checkpoint, _)| checkpoint));
+        core.sink_commit(written, self.saved.as_ref());
         Ok(())
     }
 }

@@ -164,16 +164,16 @@ impl Chains {
         })
     }
 
-    fn applied(&self, mut event: Event) -> Result<Option<Event>, Rejection> {
+    fn applied(&self, mut event: Event) -> Result<Option<Event>, Box<Rejection>> {
         let Some(output) = self.plans.get(&event.table) else {
             let reason = reason(ErrorKind::Internal, "the table was not opened");
-            return Err(Rejection { event, reason });
+            return Err(Box::new(Rejection { event, reason }));
         };
         let refused = event.change.after().and_then(|row| self.refusal(&event.table, row));
         if let Some(Step::Reject { column, .. }) = refused {
             let reason =
                 Reason { column: Some(column.to_string()), ..reason(ErrorKind::PluginReject, "refused") };
-            return Err(Rejection { event, reason });
+            return Err(Box::new(Rejection { event, reason }));
         }
         let schema = event.table.clone();
         let kept = |row: &Row| self.keeps(&schema, row);
@@ -236,7 +236,7 @@ impl Transform for Chains {
         for event in events {
             match self.applied(event) {
                 Ok(event) => out.events.extend(event),
-                Err(rejection) => out.rejected.push(rejection),
+                Err(rejection) => out.rejected.push(*rejection),
             }
         }
         Ok(out)
