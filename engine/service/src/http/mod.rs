@@ -4,6 +4,7 @@
 //! `{code, message}`), `/` (a page for people). [`guard`] says who may ask what.
 
 mod api;
+mod connections;
 mod error;
 mod exposition;
 mod guard;
@@ -24,6 +25,7 @@ use sluice_types::{Error, ErrorKind, Result, Secret};
 use tokio::net::TcpListener;
 
 use crate::engine::{Engine, LineReport};
+use connections::Connections;
 use error::ApiError;
 use guard::Guard;
 
@@ -51,7 +53,8 @@ impl Server {
 
     /// Answers until `stop` is ready, then finishes what has begun.
     pub async fn run(self, stop: impl Future<Output = ()> + Send + 'static) -> Result<()> {
-        let served = axum::serve(self.listener, self.routes).with_graceful_shutdown(stop).await;
+        let served =
+            axum::serve(Connections::of(self.listener), self.routes).with_graceful_shutdown(stop).await;
         served.map_err(|error| Error::new(ErrorKind::Internal, "the HTTP server ended").because(error))
     }
 }
