@@ -175,6 +175,8 @@ impl Site {
 pub fn open(path: &Path) -> Connection {
     let connection = Connection::open(path).expect("a database can be opened");
     connection.busy_timeout(Duration::from_secs(30)).expect("a timeout can be set");
+    // What the tests write need not survive a power cut, and there is a lot of it. sluice's own connections are another matter.
+    connection.pragma_update(None, "synchronous", "off").expect("a setting");
     connection
 }
 

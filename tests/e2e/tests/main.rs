@@ -6,6 +6,7 @@ mod away;
 mod bad_configuration;
 mod changed_source;
 mod full_disk;
+mod harness;
 mod kills;
 mod large;
 mod poison;

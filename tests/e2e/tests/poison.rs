@@ -26,7 +26,7 @@ const TABLES: [(&str, &str); 8] = [
 
 fn site() -> Site {
     let mut statements = String::new();
-    let mut tables = String::from("tables:");
+    let mut tables = String::from("on_error: { retries: 1, base_ms: 10 }\ntables:");
     for (what, _) in TABLES {
         statements += &format!(
             "CREATE TABLE \"{what}\" (id INTEGER PRIMARY KEY, body TEXT, secret TEXT);
@@ -36,7 +36,7 @@ fn site() -> Site {
         tables += &format!(
             "\n  - from: {what}\n    transform:\n      - plugin: probe\n        \
              config: {{ do: {what}, read: [body], when: {{ column: body, equals: bad }}, times: 1000000 }}\n        \
-             limits: {{ memory: 32MiB, batch_ms: 200, output: 4MiB }}"
+             limits: {{ memory: 64MiB, batch_ms: 200, output: 4MiB }}"
         );
     }
     let site = Site::with(&statements, &tables);
@@ -128,7 +128,7 @@ fn too_much_poison_opens_the_circuit() {
         "CREATE TABLE t (id INTEGER PRIMARY KEY, body TEXT);
          WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n WHERE i < 100)
          INSERT INTO t SELECT i, 'bad' FROM n;",
-        "tables:\n  - from: t\n    transform:\n      - plugin: probe\n        config: { do: trap }",
+        "on_error: { retries: 1, base_ms: 10 }\ntables:\n  - from: t\n    transform:\n      - plugin: probe\n        config: { do: trap }",
     );
     site.plugin("probe", sluice_guests::PROBE);
     let serve = Serve::start(&site);
