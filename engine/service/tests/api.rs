@@ -80,3 +80,18 @@ fn ready_says_who_is_not() {
     assert!(body.contains("\"people\""), "{body}");
     assert_eq!(served.get("/health").0, 200, "it lives all the same");
 }
+
+#[test]
+fn every_metric_is_described() {
+    let place = Place::new(PEOPLE);
+    let served = place.serve();
+    served.ready();
+    let described = include_str!("../API.md");
+    let (_, metrics) = served.get("/metrics");
+    let names: Vec<&str> = metrics.lines().filter_map(|line| line.strip_prefix("# HELP ")).collect();
+    assert!(names.len() > 20, "{metrics}");
+    for name in names {
+        let name = name.split(' ').next().unwrap();
+        assert!(described.contains(&format!("`{name}`")), "API.md does not describe {name}");
+    }
+}

@@ -15,6 +15,7 @@ mod signals;
 mod status;
 mod sync;
 
+use std::path::PathBuf;
 use std::process::ExitCode;
 
 use clap::Parser;
@@ -82,11 +83,19 @@ fn config(common: &Common) -> Result<Config, Failure> {
 
 /// An engine on it in this process.
 async fn open(config: Config, take_over: bool) -> Result<Engine, Failure> {
-    let compiler = std::env::current_exe().map_err(|error| {
-        Error::new(ErrorKind::Internal, "this program's own file can't be found").because(error)
-    })?;
-    let options = Options { registry: Registry::shipped(), take_over, compiler: Some(compiler) };
+    let options = Options { registry: Registry::shipped(), take_over, compiler: Some(own_program()?) };
     Ok(Engine::open(config, options).await?)
+}
+
+/// This program, also when its file was replaced since it was started: then the kernel still has it.
+fn own_program() -> Result<PathBuf, Failure> {
+    let kept = PathBuf::from("/proc/self/exe");
+    if kept.exists() {
+        return Ok(kept);
+    }
+    let cannot_tell =
+        |error| Error::new(ErrorKind::Internal, "this program's own file can't be found").because(error);
+    Ok(std::env::current_exe().map_err(cannot_tell)?)
 }
 
 /// Who does it: the service that runs, or this process when none does.
