@@ -14,7 +14,7 @@ use crate::line::Ports;
 use crate::poison::{Writer, may_heal};
 use crate::session::{Context, Outcome};
 use crate::spec::{LineSpec, SnapshotMode};
-use crate::supervisor::backoff_ms;
+use crate::supervisor::{backoff_ms, told};
 
 /// A line that is open: what was read goes through here to the target.
 pub(crate) struct Run {
@@ -64,7 +64,7 @@ impl Run {
             }
             let work = tokio::select! {
                 biased;
-                _ = drain.wait_for(|drain| *drain) => return Ok(Some(Outcome::Drained)),
+                () = told(&mut drain) => return Ok(Some(Outcome::Drained)),
                 work = self.feed.next() => work,
             };
             match work {

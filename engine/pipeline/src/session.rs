@@ -20,6 +20,7 @@ use crate::run::Run;
 use crate::snapshot::Snapshot;
 use crate::spec::{LineSpec, Mode, Until};
 use crate::status::Phase;
+use crate::supervisor::told;
 
 /// What a session is made of.
 pub(crate) struct Context {
@@ -48,7 +49,7 @@ pub(crate) async fn session(context: &Context, drain: watch::Receiver<bool>) -> 
     let (run, reader) = tokio::select! {
         biased;
         // Nothing is under way yet that would have to be finished.
-        _ = asked.wait_for(|drain| *drain) => return Ok(Outcome::Drained),
+        () = told(&mut asked) => return Ok(Outcome::Drained),
         opened = open(context) => opened?,
     };
     let position = run.checkpoint.position.clone();

@@ -267,16 +267,20 @@ impl Supervisor {
     }
 }
 
-/// Returns when the line is told to stop or has a command to obey.
+/// Returns when the line is told to stop or has a command to obey; never, if nobody holds a handle any more.
 async fn interrupted(controls: &mut Controls, command: &mut Option<Command>) {
-    let Controls { stop, commands, .. } = controls;
     tokio::select! {
         biased;
-        // What `wait_for` answers is a lock: let go of at once, so that the line's future can move between threads.
-        Ok(()) = async { stop.wait_for(|stop| *stop).await.map(drop) } => {}
-        Some(asked) = commands.recv() => *command = Some(asked),
-        // Nobody holds a handle any more.
-        else => std::future::pending().await,
+        () = told(&mut controls.stop) => {}
+        Some(asked) = controls.commands.recv() => *command = Some(asked),
+    }
+}
+
+/// Returns when a signal is given; never, if nobody can give it any more.
+pub(crate) async fn told(signal: &mut watch::Receiver<bool>) {
+    let nobody = signal.wait_for(|given| *given).await.is_err();
+    if nobody {
+        std::future::pending().await
     }
 }
 

@@ -1,0 +1,234 @@
+//! What goes wrong: events, servers, other engines.
+
+use std::num::NonZeroUsize;
+use std::sync::Arc;
+use std::sync::atomic::Ordering::Relaxed;
+use std::time::Duration;
+
+use sluice_kit::Statement;
+use sluice_kit::faults::{Call, Fault, Scripted, endpoint};
+use sluice_kit::memory::{Options, State, Step};
+use sluice_pipeline::{Ended, OnErrorThen, POISON_EVENTS_MAX, Phase, Until};
+use sluice_types::{ErrorKind, Value};
+
+use crate::world::{World, delete, insert, table, until, update};
+
+fn bad() -> Options {
+    Options { unrepresentable: Some(Value::from("bad")), ..Options::default() }
+}
+
+#[track_caller]
+fn failed(ended: Ended) -> ErrorKind {
+    match ended {
+        Ended::Failed(error) => error.kind(),
+        other => panic!("{other:?}"),
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_poison_event_and_what_follows_of_its_key_become_dead_letters() {
+    let world = World::with(Options::default(), bad());
+    world.insert("t", 0..5);
+    world.synced().await;
+    let rows: Vec<_> = (10..40).map(|id| insert("t", id, if id == 20 { "bad" } else { "good" })).collect();
+    world.source.run(&rows).unwrap();
+    world
+        .source
+        .run(&[update("t", 20, &[("v", "better".into())]), update("t", 21, &[("v", "x".into())])])
+        .unwrap();
+    world.source.run(&[update("t", 20, &[("id", 200.into())])]).unwrap();
+    world.synced().await;
+    world.source.run(&[update("t", 200, &[("v", "y".into())])]).unwrap();
+    world.synced().await;
+    assert_eq!(world.codes(), ["value-unrepresentable", "parked", "parked", "parked"]);
+    assert_eq!(world.ids("t").len(), 5 + 29);
+    let letters = world.letters();
+    assert!(letters.is_sorted_by_key(|letter| (letter.position.clone(), letter.event.index)));
+    assert_eq!(letters[0].reason.column.as_deref(), Some("v"));
+}
+
+#[tokio::test(start_paused = true)]
+async fn rows_of_a_snapshot_can_be_poison_too() {
+    let world = World::with(Options::default(), bad());
+    world.source.run(&[insert("t", 1, "good"), insert("t", 2, "bad"), insert("t", 3, "good")]).unwrap();
+    world.synced().await;
+    assert_eq!(world.ids("t"), [1, 3]);
+    assert_eq!(world.codes(), ["value-unrepresentable"]);
+    world.source.run(&[update("t", 2, &[("v", "good".into())])]).unwrap();
+    world.synced().await;
+    assert_eq!(world.codes(), ["value-unrepresentable", "parked"]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_constraint_is_tried_again_and_may_heal() {
+    let world = World::new();
+    world.target.run(&[Statement::CreateTable(table("t").unique(&["v"]))]).unwrap();
+    world.target.run(&[insert("t", 99, "same")]).unwrap();
+    let (handle, running) = world.serve();
+    until(|| handle.status().ready).await;
+    world.source.run(&[insert("t", 1, "same")]).unwrap();
+    tokio::time::sleep(Duration::from_millis(50)).await;
+    world.target.run(&[delete("t", 99)]).unwrap();
+    until(|| world.ids("t") == [1]).await;
+    assert!(world.letters().is_empty());
+    // This one does not heal.
+    world.source.run(&[insert("t", 2, "same"), insert("t", 3, "other")]).unwrap();
+    until(|| world.ids("t") == [1, 3]).await;
+    assert_eq!(world.codes(), ["constraint"]);
+    handle.stop();
+    running.await.unwrap();
+}
+
+#[tokio::test(start_paused = true)]
+async fn too_many_poison_events_open_the_circuit() {
+    let world = World::with(Options::default(), bad());
+    let rows = |n: usize| (0..n as i64).map(|id| insert("t", id, "bad")).collect::<Vec<_>>();
+    world.source.run(&rows(POISON_EVENTS_MAX)).unwrap();
+    world.synced().await;
+    assert_eq!(world.codes().len(), POISON_EVENTS_MAX);
+    // One reader of chunks: one chunk, one batch.
+    let mut world = World::with(Options::default(), bad());
+    world.spec.concurrency = NonZeroUsize::MIN;
+    world.source.run(&rows(POISON_EVENTS_MAX + 1)).unwrap();
+    assert_eq!(failed(world.sync().await), ErrorKind::TooManyPoison);
+    assert!(world.letters().is_empty());
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_event_pauses_the_line_if_wanted() {
+    let mut world = World::with(Options::default(), bad());
+    world.spec.on_error.then = OnErrorThen::Pause;
+    world.source.run(&[insert("t", 1, "bad")]).unwrap();
+    let (handle, running) = world.serve();
+    until(|| handle.status().phase == Phase::Paused).await;
+    let (code, text) = handle.status().reason.unwrap();
+    assert_eq!(code, "value-unrepresentable");
+    assert!(text.contains("pipeline p"), "{text}");
+    assert!(world.letters().is_empty());
+    handle.stop();
+    assert!(matches!(running.await.unwrap(), Ended::Stopped));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_plugin_that_traps_costs_one_event() {
+    let mut world = World::new();
+    let is_bad = |value: &Value| *value == Value::from("bad");
+    let is_worse = |value: &Value| *value == Value::from("worse");
+    world.steps =
+        vec![Step::Trap { column: "v", on: is_bad }, Step::Reject { column: "v", refuse: is_worse }];
+    world.insert("t", 0..5);
+    world.synced().await;
+    let rows: Vec<_> = (10..60)
+        .map(|id| {
+            insert(
+                "t",
+                id,
+                match id {
+                    30 => "bad",
+                    40 => "worse",
+                    _ => "good",
+                },
+            )
+        })
+        .collect();
+    world.source.run(&rows).unwrap();
+    world.source.run(&[update("t", 40, &[("v", "good".into())])]).unwrap();
+    world.synced().await;
+    assert_eq!(world.codes(), ["plugin-trap", "plugin-reject", "parked"]);
+    assert_eq!(world.ids("t").len(), 5 + 48);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_target_that_is_away_makes_no_dead_letter() {
+    let world = World::new();
+    let (handle, running) = world.serve();
+    until(|| handle.status().ready).await;
+    world.target.set_away(true);
+    world.insert("t", 0..50);
+    until(|| handle.status().phase == Phase::Retrying).await;
+    tokio::time::sleep(Duration::from_secs(10)).await;
+    assert_eq!(handle.status().reason.unwrap().0, "unreachable");
+    world.target.set_away(false);
+    until(|| world.ids("t").len() == 50).await;
+    assert!(world.letters().is_empty() && handle.stats().retries.load(Relaxed) > 1);
+    handle.stop();
+    running.await.unwrap();
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_source_that_breaks_is_opened_again() {
+    let world = World::new();
+    let (handle, running) = world.serve();
+    until(|| handle.status().ready).await;
+    for id in 0..20 {
+        world.insert("t", [id]);
+        world.source.interrupt();
+        tokio::time::sleep(Duration::from_millis(30)).await;
+    }
+    until(|| world.ids("t").len() == 20).await;
+    handle.stop();
+    running.await.unwrap();
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_second_engine_is_fenced_off() {
+    let world = World::new();
+    let (handle, running) = world.serve();
+    until(|| handle.status().ready).await;
+    let mut other = World::new();
+    other.ports.source = world.ports.source.clone();
+    other.ports.target = world.ports.target.clone();
+    other.ports.state = Arc::new(State::new("ffffffffffffffffffffffffffffffff"));
+    let ended = other.sync().await;
+    assert!(matches!(&ended, Ended::Failed(error) if error.to_string().contains("--take-over")), "{ended:?}");
+    assert_eq!(failed(ended), ErrorKind::Fenced);
+    // Taken over on purpose, the first one stops.
+    other.spec.take_over = true;
+    other.synced().await;
+    world.insert("t", 0..10);
+    assert_eq!(failed(running.await.unwrap()), ErrorKind::Fenced);
+    assert!(world.ids("t").is_empty());
+    other.synced().await;
+    assert_eq!(world.ids("t").len(), 10);
+}
+
+#[tokio::test(start_paused = true)]
+async fn another_source_is_not_gone_on_from() {
+    let world = World::new();
+    world.synced().await;
+    let mut other = World::with(Options { name: "x".into(), ..Options::default() }, Options::default());
+    let elsewhere =
+        sluice_kit::memory::Database::new(Options { name: "elsewhere".into(), ..Options::default() });
+    elsewhere.run(&[Statement::CreateTable(table("t"))]).unwrap();
+    other.ports = world.ports.clone();
+    other.ports.source = Arc::new(elsewhere);
+    assert_eq!(failed(other.sync().await), ErrorKind::SourceChanged);
+}
+
+/// I3 and I11: the dead letter is kept, the commit is lost, and earlier events of the key come again.
+#[tokio::test(start_paused = true)]
+async fn events_before_a_dead_letter_are_applied_after_a_crash_between_the_two() {
+    let mut world = World::with(Options::default(), bad());
+    world.synced().await;
+    world.source.run(&[insert("t", 1, "good"), insert("t", 2, "good")]).unwrap();
+    world.source.run(&[update("t", 1, &[("v", "bad".into())])]).unwrap();
+    let script = Scripted::new().on(Call::Save, 2, Fault::Reject(ErrorKind::Unreachable));
+    world.ports.target = endpoint(world.ports.target.clone(), Arc::new(script));
+    world.synced().await;
+    assert_eq!(world.codes(), ["value-unrepresentable"]);
+    assert_eq!(world.ids("t"), [1, 2]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_dropped_line_is_a_crash_and_nothing_is_lost() {
+    let world = World::new();
+    for round in 0..30 {
+        world.insert("t", round * 10..round * 10 + 10);
+        let (line, _handle) = world.line();
+        let deadline = tokio::time::timeout(Duration::from_micros(round as u64 * 300), line.run(Until::Head));
+        drop(deadline.await);
+        tokio::task::yield_now().await;
+    }
+    world.synced().await;
+    world.assert_equal("t");
+}
