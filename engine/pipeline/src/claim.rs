@@ -163,9 +163,11 @@ pub(crate) async fn open(
         Err(error) if error.kind() == ErrorKind::PositionLost => error,
         opened => return opened,
     };
-    if context.spec.on_position_lost == OnPositionLost::Fail {
+    // Whoever asked for everything to be read again has answered the question already.
+    let all_again = router.covers_all(&context.line_state.resnapshot);
+    if context.spec.on_position_lost == OnPositionLost::Fail && !all_again {
         return Err(lost.remedy(
-            "Run `sluice resnapshot` to read everything again, or set `on_position_lost: resnapshot`.",
+            "Run `sluice resnapshot` to read everything again, then `sluice resume`; or set `on_position_lost: resnapshot`.",
         ));
     }
     tracing::warn!(pipeline = %context.spec.pipeline, error = %lost, "every table is read again");

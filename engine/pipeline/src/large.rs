@@ -54,7 +54,7 @@ impl Large {
         // Sources end a read at the limit, so an open transaction that has reached it is above it.
         let is_large = self.rows >= self.limits.rows || self.bytes >= self.limits.bytes;
         match self.limits.then {
-            OnLarge::Parts if is_large => {
+            OnLarge::Parts if is_large && *part > 0 => {
                 (self.rows, self.bytes) = (0, 0);
                 self.parts += 1;
                 Ok(Next::CommitPart { part: *part, first: self.parts == 1 })

@@ -115,7 +115,7 @@ impl Writing<'_> {
         for event in events {
             let place = (event.transaction, event.index);
             while let Some(one) = refused.next_if(|one| (one.event.transaction, one.event.index) < place) {
-                self.condemn(&one.event, one.reason.clone())?;
+                self.refuse(&one.event, &one.reason)?;
             }
             if self.is_parked(&event) {
                 self.condemn(&event, parked())?;
@@ -124,9 +124,24 @@ impl Writing<'_> {
             }
         }
         for one in refused {
-            self.condemn(&one.event, one.reason.clone())?;
+            self.refuse(&one.event, &one.reason)?;
         }
         Ok(kept)
+    }
+
+    /// A transform refused the event.
+    fn refuse(&mut self, event: &Event, reason: &Reason) -> Result<()> {
+        if self.writer.on_error.then == OnErrorThen::DeadLetter {
+            return self.condemn(event, reason.clone());
+        }
+        let kind = ErrorKind::ALL.iter().find(|kind| kind.code() == reason.code);
+        let error = Error::new(*kind.unwrap_or(&ErrorKind::PluginReject), reason.what.clone());
+        Err(error.at(|place| {
+            place.table = Some(event.source.table.clone());
+            place.column = reason.column.clone();
+            place.position = Some(self.work.position_of(event, self.here).clone());
+            place.plugin = reason.plugin.as_ref().map(|(name, digest)| format!("{name}@{digest}"));
+        }))
     }
 
     /// Writes segments, the last one first, and what comes of them.
@@ -198,7 +213,7 @@ impl Writing<'_> {
         let rows = self.feed.reread(partial.clone(), self.work.transactions.clone()).await?;
         crate::snapshot::raise(&mut self.outcome.high, &rows.high);
         for one in &rows.refused {
-            self.condemn(&asking(one.event.clone(), Some(partial.clone())), one.reason.clone())?;
+            self.refuse(&asking(one.event.clone(), Some(partial.clone())), &one.reason)?;
         }
         // A row that is gone was deleted, or given another key, by a transaction that this view has seen and the stream has yet
         // to bring: there is nothing to write.

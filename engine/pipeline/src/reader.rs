@@ -224,8 +224,6 @@ impl Reader {
             }
             Read::Batch(batch) => {
                 self.take_over().await?;
-                let limits = self.limits();
-                self.state.backlog = batch.events.len() >= limits.rows || batch.weight() >= limits.bytes;
                 let work = self.prepare(batch).await?;
                 self.state.open = work.is_open();
                 match &mut self.state.pending {
@@ -246,6 +244,8 @@ impl Reader {
         }
         let passage = Passage::Stream { end: batch.end().cloned(), open: open_piece(&batch) };
         let weight = batch.weight();
+        let limits = self.limits();
+        self.state.backlog = batch.events.len() >= limits.rows || weight >= limits.bytes;
         self.count_read(batch.events.len(), weight);
         let mut events = batch.events;
         self.route(&mut events)?;

@@ -14,6 +14,8 @@ use crate::spec::{LineSpec, TableRoute, TruncatePolicy};
 pub(crate) struct Router {
     routes: Vec<Route>,
     by_id: HashMap<TableId, usize>,
+    /// The route of the last event: the next one is likely of the same table.
+    last: usize,
     truncate: TruncatePolicy,
 }
 
@@ -40,7 +42,7 @@ impl Router {
             .map(|(route, schema)| plan(route, schema))
             .collect::<Result<_>>()?;
         let by_id = tables.into_iter().enumerate().map(|(index, table)| (table, index)).collect();
-        Ok(Router { routes, by_id, truncate: spec.truncate })
+        Ok(Router { routes, by_id, last: 0, truncate: spec.truncate })
     }
 
     /// Opens every table's chain. Says what the target needs.
@@ -108,25 +110,23 @@ impl Router {
         (of().map(|route| route.source.table.clone()).collect(), targets)
     }
 
+    /// Whether these are all of the line's tables.
+    pub fn covers_all(&self, tables: &[TableId]) -> bool {
+        self.routes.iter().all(|route| tables.contains(&route.source.table))
+    }
+
     /// Whether any table's chain does anything.
     pub fn is_active(&self) -> bool {
         self.routes.iter().any(|route| route.active)
     }
 
     /// Sends an event on its way; `false`: a rule skips it.
-    pub fn route(&self, event: &mut Event) -> Result<bool> {
-        let route = self.by_id.get(&event.table.table).and_then(|&index| self.routes.get(index));
-        let Some(route) = route else {
-            let error =
-                Error::new(ErrorKind::Internal, "the source delivered a table that is not the line's");
-            return Err(error.at_table(&event.table.table));
-        };
-        if !Arc::ptr_eq(&event.table, &route.source) && event.table.columns != route.source.columns {
-            let error = Error::new(ErrorKind::SchemaChanged, "the table has changed its shape");
-            return Err(error.at_table(&route.source.table).remedy(
-                "Bring the target's table and the configuration in line with it, then `sluice resume`.",
-            ));
+    pub fn route(&mut self, event: &mut Event) -> Result<bool> {
+        let same = self.routes.get(self.last).is_some_and(|route| Arc::ptr_eq(&event.table, &route.source));
+        if !same {
+            self.last = self.find(&event.table)?;
         }
+        let Some(route) = self.routes.get(self.last) else { return Ok(false) };
         event.source = route.source.clone();
         event.table = route.routed.clone();
         match (&event.change, self.truncate) {
@@ -139,6 +139,22 @@ impl Router {
             }
             _ => Ok(true),
         }
+    }
+
+    fn find(&self, table: &TableSchema) -> Result<usize> {
+        let known = self.by_id.get(&table.table).and_then(|&index| Some((index, self.routes.get(index)?)));
+        let Some((index, route)) = known else {
+            let error =
+                Error::new(ErrorKind::Internal, "the source delivered a table that is not the line's");
+            return Err(error.at_table(&table.table));
+        };
+        if table.columns != route.source.columns {
+            let error = Error::new(ErrorKind::SchemaChanged, "the table has changed its shape");
+            return Err(error.at_table(&route.source.table).remedy(
+                "Bring the target's table and the configuration in line with it, then `sluice resume`.",
+            ));
+        }
+        Ok(index)
     }
 }
 

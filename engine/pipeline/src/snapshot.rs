@@ -11,8 +11,8 @@ use std::sync::Arc;
 
 use sluice_types::ports::{ChunkReader, ReadLimits, Source};
 use sluice_types::{
-    Change, Chunk, Error, ErrorKind, Event, Key, KeyRange, Position, RangeProgress, Result, SnapshotProgress,
-    TableId, TableSchema, Transaction,
+    Change, Chunk, Error, ErrorKind, Event, Key, KeyRange, Position, RangeProgress, Result, Row,
+    SnapshotProgress, TableId, TableSchema, Transaction,
 };
 use tokio::task::JoinSet;
 
@@ -281,7 +281,8 @@ impl Snapshot {
         let read = chunk.rows.len() as u64;
         let cursor = chunk.next.clone().or_else(|| chunk.rows.last().map(|row| table.schema.key_of(row)));
         let unseen = self.touched.unseen(index, &chunk.mark);
-        let current = chunk.rows.into_iter().filter(|row| !unseen.covers(&table.schema.key_of(row)));
+        let overtaken = |row: &Row| !unseen.is_empty() && unseen.covers(&table.schema.key_of(row));
+        let current = chunk.rows.into_iter().filter(|row| !overtaken(row));
         let event = |(number, row)| Event::new(table.schema.clone(), Change::Snapshot(row), 0, number as u64);
         let events: Vec<Event> = current.enumerate().map(event).collect();
         match &chunk.next {

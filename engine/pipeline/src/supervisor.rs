@@ -115,7 +115,7 @@ impl Supervisor {
             tokio::select! {
                 biased;
                 outcome = &mut session => Some(outcome),
-                () = interrupted(&mut self.controls, &mut command) => {
+                () = interrupted(&mut self.controls, &mut command, true) => {
                     drain.send_replace(true);
                     tokio::select! {
                         biased;
@@ -126,17 +126,24 @@ impl Supervisor {
                 }
             }
         };
-        if let Some(command) = command {
-            let obeyed = self.obey(command.request).await;
-            // Whoever asked may be gone.
-            drop(command.done.send(obeyed));
-        }
+        self.answer(command).await;
         match outcome {
             Some(Ok(Outcome::Done)) => Next::End(Ended::Done),
             Some(Err(error)) => self.failed(error).await,
             Some(Ok(Outcome::Drained)) | None if self.is_stopped() => Next::End(Ended::Stopped),
             Some(Ok(Outcome::Drained)) | None => Next::Run,
         }
+    }
+
+    /// Obeys a command and tells who gave it.
+    async fn answer(&mut self, command: Option<Command>) {
+        let Some(command) = command else { return };
+        let obeyed = self.obey(command.request).await;
+        if self.context.line_state.paused.is_some() {
+            self.show_paused();
+        }
+        // Whoever asked may be gone.
+        drop(command.done.send(obeyed));
     }
 
     /// Does what was asked. The line stands still.
@@ -197,12 +204,16 @@ impl Supervisor {
 
     /// Stands still until somebody resumes it.
     async fn paused(&mut self) -> Next {
+        self.show_paused();
+        self.wait(None).await
+    }
+
+    fn show_paused(&self) {
         let text = self.context.line_state.paused.clone().unwrap_or_default();
         let code =
             text.split(':').next().filter(|code| ErrorKind::ALL.iter().any(|kind| kind.code() == *code));
         let code = code.unwrap_or(PAUSED).to_string();
         self.shared().show(Phase::Paused, Some((code, text)));
-        self.wait(None).await
     }
 
     /// Waits for a command, a stop, or the end of a time. Errors of commands go to who asked.
@@ -217,13 +228,10 @@ impl Supervisor {
         };
         tokio::select! {
             biased;
-            () = interrupted(&mut self.controls, &mut command) => {}
+            () = interrupted(&mut self.controls, &mut command, false) => {}
             () = time => {}
         }
-        if let Some(command) = command {
-            let obeyed = self.obey(command.request).await;
-            drop(command.done.send(obeyed));
-        }
+        self.answer(command).await;
         if self.is_stopped() { Next::End(Ended::Stopped) } else { Next::Run }
     }
 
@@ -247,6 +255,7 @@ impl Supervisor {
                 let text = error.to_string();
                 match self.remember(|state| state.paused = Some(text)).await {
                     Ok(()) => Next::Run,
+                    // Not remembered, so tried again: the same error will pause it when the state is back.
                     Err(unsaved) => self.retry(unsaved).await,
                 }
             }
@@ -254,6 +263,10 @@ impl Supervisor {
     }
 
     async fn retry(&mut self, error: Error) -> Next {
+        if self.context.line_state.paused.is_some() {
+            tracing::warn!(%error, "the line failed while it was being paused");
+            return Next::Run;
+        }
         let stats = &self.context.shared.stats;
         if stats.batches.load(Relaxed) > self.batches {
             self.failures = 0;
@@ -267,12 +280,21 @@ impl Supervisor {
     }
 }
 
-/// Returns when the line is told to stop or has a command to obey; never, if nobody holds a handle any more.
-async fn interrupted(controls: &mut Controls, command: &mut Option<Command>) {
-    tokio::select! {
-        biased;
-        () = told(&mut controls.stop) => {}
-        Some(asked) = controls.commands.recv() => *command = Some(asked),
+/// Returns when the line is told to stop or has a command to obey; never, if nobody holds a handle any more. A line that is
+/// `running` need not stand still to be resumed.
+async fn interrupted(controls: &mut Controls, command: &mut Option<Command>, running: bool) {
+    loop {
+        tokio::select! {
+            biased;
+            () = told(&mut controls.stop) => return,
+            Some(asked) = controls.commands.recv() => match asked.request {
+                Request::Resume if running => drop(asked.done.send(Ok(()))),
+                _ => {
+                    *command = Some(asked);
+                    return;
+                }
+            },
+        }
     }
 }
 

@@ -41,6 +41,11 @@ pub(crate) struct Unseen<'a> {
 }
 
 impl Unseen<'_> {
+    /// Whether the chunk has missed nothing of its table.
+    pub fn is_empty(&self) -> bool {
+        self.keys.is_empty() && !self.everything
+    }
+
     /// Whether the chunk's row of this key is older than what the line has let through.
     pub fn covers(&self, key: &Key) -> bool {
         self.everything || self.keys.contains(key)

@@ -124,3 +124,37 @@ async fn a_line_that_retries_can_be_stopped_and_resumed_at_once() {
     assert!(matches!(running.await.unwrap(), Ended::Stopped));
     assert_eq!(handle.status().phase, Phase::Ended);
 }
+
+#[tokio::test(start_paused = true)]
+async fn a_resnapshot_helps_a_line_whose_position_is_lost() {
+    let world = World::new();
+    world.insert("t", 0..10);
+    world.synced().await;
+    let copy = world.target.backup();
+    world.insert("t", 10..20);
+    world.synced().await;
+    world.target.restore(&copy);
+    let (handle, running) = world.serve();
+    until(|| handle.status().phase == Phase::Paused).await;
+    assert_eq!(handle.status().reason.unwrap().0, "position-lost");
+    handle.resnapshot(vec![]).await.unwrap();
+    assert_eq!(handle.status().phase, Phase::Paused);
+    handle.resume().await.unwrap();
+    until(|| handle.status().ready && world.ids("t").len() == 20).await;
+    handle.stop();
+    running.await.unwrap();
+}
+
+#[tokio::test(start_paused = true)]
+async fn resuming_a_line_that_runs_disturbs_nothing() {
+    let world = World::new();
+    let (handle, running) = world.serve();
+    until(|| handle.status().ready).await;
+    let epoch = || world.target.checkpoint(&world.spec.pipeline).unwrap().epoch;
+    let before = epoch();
+    handle.resume().await.unwrap();
+    tokio::time::sleep(Duration::from_secs(1)).await;
+    assert_eq!(epoch(), before, "the same session goes on");
+    handle.stop();
+    running.await.unwrap();
+}

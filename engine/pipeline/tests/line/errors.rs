@@ -107,6 +107,13 @@ async fn an_event_pauses_the_line_if_wanted() {
     assert!(world.letters().is_empty());
     handle.stop();
     assert!(matches!(running.await.unwrap(), Ended::Stopped));
+
+    let mut world = World::new();
+    world.spec.on_error.then = OnErrorThen::Pause;
+    world.steps = vec![Step::Reject { column: "v", refuse: |value| *value == Value::from("bad") }];
+    world.source.run(&[insert("t", 1, "bad")]).unwrap();
+    assert_eq!(failed(world.sync().await), ErrorKind::PluginReject);
+    assert!(world.letters().is_empty());
 }
 
 #[tokio::test(start_paused = true)]

@@ -255,7 +255,7 @@ async fn truncates_are_applied_ignored_or_held() {
     world.insert("t", 0..10);
     world.synced().await;
     world.spec.truncate = TruncatePolicy::Pause;
-    world.source.run(&[empty.clone()]).unwrap();
+    world.source.run(std::slice::from_ref(&empty)).unwrap();
     world.insert("t", 10..12);
     match world.sync().await {
         Ended::Failed(error) => assert_eq!(error.kind(), ErrorKind::TruncateHeld),
