@@ -212,7 +212,17 @@ struct Inner {
     remedy: Option<Cow<'static, str>>,
     event: Option<usize>,
     findings: Vec<Finding>,
+    guest_text: Option<GuestText>,
     source: Option<Box<dyn std::error::Error + Send + Sync>>,
+}
+
+/// Text that is never printed.
+struct GuestText(String);
+
+impl fmt::Debug for GuestText {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} bytes", self.0.len())
+    }
 }
 
 impl Error {
@@ -225,6 +235,7 @@ impl Error {
             remedy: None,
             event: None,
             findings: vec![],
+            guest_text: None,
             source: None,
         };
         Error(Box::new(inner))
@@ -246,6 +257,13 @@ impl Error {
     /// With what to do, as a sentence or a statement to run.
     pub fn remedy(mut self, remedy: impl Into<Cow<'static, str>>) -> Self {
         self.0.remedy = Some(remedy.into());
+        self
+    }
+
+    /// With what a plugin said of it: data, which may hold values of the row. Neither `Display` nor `Debug` shows it; it belongs
+    /// into [`crate::Reason::guest_text`].
+    pub fn with_guest_text(mut self, text: impl Into<String>) -> Self {
+        self.0.guest_text = Some(GuestText(text.into()));
         self
     }
 
@@ -302,6 +320,11 @@ impl Error {
     /// The index of the failing event in the slice that was handed over.
     pub fn event(&self) -> Option<usize> {
         self.0.event
+    }
+
+    /// What a plugin said of it: data, for the dead letter only.
+    pub fn guest_text(&self) -> Option<&str> {
+        self.0.guest_text.as_ref().map(|text| text.0.as_str())
     }
 
     /// The findings that it is made of.

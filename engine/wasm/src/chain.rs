@@ -1,29 +1,185 @@
-//! The chains of one line.
+//! The chain of one table: its steps in order, type-checked from end to end before a row flows.
 
-use sluice_types::Result;
-use sluice_types::ports::Transform;
+use std::collections::{BTreeMap, HashSet};
+use std::sync::Arc;
 
-use crate::inspect::TableLineage;
-use crate::spec::ChainSpec;
+use sluice_types::ports::{Opened, Rejection};
+use sluice_types::{Error, ErrorKind, Event, Result, Row, TableId, TableSchema, Value};
 
-/// The chains of one line: a handle, cheap to clone.
-#[derive(Clone, Debug)]
-pub struct Chains {}
+use crate::inspect::StepLineage;
+use crate::instance::Instances;
+use crate::plan::StepInput;
+use crate::step::{Flow, Step, StepVersion};
 
-impl Chains {
-    /// The line's port to its chains, for `Line::new`. A line that starts again asks for a new one.
-    pub fn transform(&self) -> Box<dyn Transform> {
-        unimplemented!()
+/// The steps of one table, opened on one shape of it.
+pub(crate) struct TableChain {
+    pub(crate) source: Arc<TableSchema>,
+    pub(crate) entry: Arc<TableSchema>,
+    steps: Vec<Step>,
+    outputs: Vec<Arc<TableSchema>>,
+    slots: usize,
+}
+
+/// What a chain made of the events of its table, each with the place that the event it came from had.
+pub(crate) struct Made {
+    pub(crate) events: Vec<Event>,
+    /// `None`: as many as before, at the same places.
+    pub(crate) origins: Option<Vec<u32>>,
+    pub(crate) rejected: Vec<(u32, Rejection)>,
+}
+
+impl TableChain {
+    /// Opens every step on the output of the one before.
+    ///
+    /// # Errors
+    /// Those of the first step that can't be opened; the steps behind it can't be known.
+    pub(crate) fn open(
+        versions: &[StepVersion],
+        complete_before_images: bool,
+        source: &Arc<TableSchema>,
+        entry: &Arc<TableSchema>,
+        instances: &mut Instances,
+    ) -> Result<TableChain> {
+        let first = StepInput::first(source, entry, complete_before_images);
+        let slots = first.slots;
+        let mut steps: Vec<Step> = Vec::with_capacity(versions.len());
+        let mut routes: Vec<Arc<str>> = Vec::new();
+        for version in versions {
+            let input = steps.last().map_or(&first, Step::output).clone();
+            let base = u16::try_from(routes.len()).map_err(|_| {
+                Error::new(ErrorKind::PluginRefused, "too many routes").at_table(&entry.table)
+            })?;
+            let step = Step::open(version.clone(), input, base, instances);
+            let step = match step {
+                Ok(step) => step,
+                Err(error) => {
+                    steps.iter().for_each(|step| step.close(instances));
+                    return Err(error);
+                }
+            };
+            routes.extend(step.plan().into_iter().flat_map(|plan| plan.routes.iter().cloned()));
+            steps.push(step);
+        }
+        let default = steps.last().map_or(&first, Step::output).schema.clone();
+        let routed =
+            |route: &Arc<str>| Arc::new(TableSchema { table: TableId::parse(route), ..(*default).clone() });
+        let outputs = std::iter::once(default.clone()).chain(routes.iter().map(routed)).collect();
+        Ok(TableChain { source: source.clone(), entry: entry.clone(), steps, outputs, slots })
     }
 
-    /// Takes a changed configuration of plugins. It is checked against every live table first and applied like a swap, at a batch
-    /// boundary; on an error what runs goes on.
-    pub async fn reconfigure(&self, _spec: ChainSpec) -> Result<()> {
-        unimplemented!()
+    pub(crate) fn opened(&self) -> Opened {
+        Opened { outputs: self.outputs.clone(), active: self.steps.iter().any(|step| step.plan().is_some()) }
     }
 
-    /// Which plugin reads, writes, renames and drops which column, of the tables that are open.
-    pub fn lineage(&self) -> Vec<TableLineage> {
-        unimplemented!()
+    pub(crate) fn lineage(&self) -> Vec<StepLineage> {
+        self.steps.iter().map(Step::lineage).collect()
+    }
+
+    pub(crate) fn outputs(&self) -> &[Arc<TableSchema>] {
+        &self.outputs
+    }
+
+    pub(crate) fn close(&self, instances: &mut Instances) {
+        self.steps.iter().for_each(|step| step.close(instances));
+    }
+
+    /// Applies every step; [`TableChain::finish`] or [`TableChain::restore`] ends it. On an error the events come back as they were.
+    pub(crate) fn apply(
+        &mut self,
+        mut events: Vec<Event>,
+        instances: &mut Instances,
+    ) -> Result<Flow, (Vec<Event>, Error)> {
+        for event in &mut events {
+            event.change.images_mut().for_each(|row| fit(row, self.slots));
+        }
+        let mut flow = Flow::new(events);
+        for step in &mut self.steps {
+            if let Err(error) = step.apply(&mut flow, instances) {
+                return Err((self.restore(flow), error));
+            }
+        }
+        Ok(flow)
+    }
+
+    /// The events as they leave.
+    pub(crate) fn finish(&self, mut flow: Flow) -> Made {
+        if !flow.rejected.is_empty() {
+            drop_rejected(&mut flow);
+        }
+        match &flow.routes {
+            None => flow.events.iter_mut().for_each(|event| event.table = self.outputs[0].clone()),
+            Some(routes) => {
+                for (event, route) in flow.events.iter_mut().zip(routes) {
+                    event.table = self.outputs[usize::from(*route)].clone();
+                }
+            }
+        }
+        // One reason per event, the first; and of what was kept of it the earliest, which is the event as it was handed over.
+        let mut reasons = BTreeMap::new();
+        for (origin, reason) in flow.rejected {
+            reasons.entry(origin).or_insert(reason);
+        }
+        let mut rejected = Vec::with_capacity(reasons.len());
+        for (origin, event) in flow.kept {
+            if let Some(reason) = reasons.remove(&origin) {
+                rejected.push((origin, Rejection { event: self.restored(event), reason }));
+            }
+        }
+        rejected.sort_by_key(|(origin, _)| *origin);
+        Made { events: flow.events, origins: flow.origins, rejected }
+    }
+
+    /// The events as they were handed over.
+    pub(crate) fn restore(&self, flow: Flow) -> Vec<Event> {
+        let mut slots: Vec<Option<Event>> = Vec::new();
+        slots.resize_with(flow.handed_over, || None);
+        // What was kept comes first: it is from before the event was taken apart.
+        let kept = flow.kept.into_iter();
+        let origins = flow.origins;
+        let going = flow.events.into_iter().enumerate();
+        let going =
+            going.map(|(at, event)| (origins.as_ref().map_or(at as u32, |origins| origins[at]), event));
+        for (origin, event) in kept.chain(going) {
+            if let Some(slot) = slots.get_mut(origin as usize) {
+                slot.get_or_insert_with(|| event);
+            }
+        }
+        slots.into_iter().flatten().map(|event| self.restored(event)).collect()
+    }
+
+    /// An event without what the steps appended.
+    fn restored(&self, mut event: Event) -> Event {
+        event.change.images_mut().for_each(|row| row.truncate(self.slots));
+        event.table = self.entry.clone();
+        event
+    }
+}
+
+/// Gives a row exactly so many values: written ones are appended, so their place must be known.
+fn fit(row: &mut Row, slots: usize) {
+    let values = row.values().len();
+    if values > slots {
+        row.truncate(slots);
+    }
+    for _ in values..slots {
+        row.push(Value::Absent);
+    }
+}
+
+/// The whole event is rejected, so copies of it that a step made don't go on either.
+fn drop_rejected(flow: &mut Flow) {
+    let Some(origins) = &mut flow.origins else { return };
+    let rejected: HashSet<u32> = flow.rejected.iter().map(|(origin, _)| *origin).collect();
+    if !origins.iter().any(|origin| rejected.contains(origin)) {
+        return;
+    }
+    let stays: Vec<bool> = origins.iter().map(|origin| !rejected.contains(origin)).collect();
+    let mut at = stays.iter();
+    flow.events.retain(|_| *at.next().unwrap_or(&true));
+    let mut at = stays.iter();
+    origins.retain(|_| *at.next().unwrap_or(&true));
+    if let Some(routes) = &mut flow.routes {
+        let mut at = stays.iter();
+        routes.retain(|_| *at.next().unwrap_or(&true));
     }
 }

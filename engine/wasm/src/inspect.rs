@@ -47,6 +47,23 @@ pub struct PlanReport {
     pub output: Vec<OutputColumn>,
 }
 
+impl PlanReport {
+    /// The plan of a plugin that is not there.
+    pub(crate) fn nothing() -> PlanReport {
+        PlanReport {
+            reads: vec![],
+            writes: vec![],
+            renames: vec![],
+            drops: vec![],
+            selects: false,
+            changes_kinds: false,
+            before_images: true,
+            routes: vec![],
+            output: vec![],
+        }
+    }
+}
+
 /// A column that a plugin writes.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct WrittenColumn {
