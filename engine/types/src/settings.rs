@@ -107,18 +107,20 @@ impl Settings {
         None
     }
 
-    /// true or false.
+    /// true or false; the words as text too, since that is what `${env:..}` gives.
     pub fn take_bool(&mut self, key: &'static str) -> Option<bool> {
         match self.take(key)? {
             Json::Bool(value) => Some(value),
+            Json::String(text) if text == "true" => Some(true),
+            Json::String(text) if text == "false" => Some(false),
             other => self.wrong_type(key, "true or false", &other),
         }
     }
 
-    /// A whole number from `least` on.
+    /// A whole number from `least` on; its digits as text too, since that is what `${env:..}` gives.
     pub fn take_number(&mut self, key: &'static str, least: u64) -> Option<u64> {
         let value = self.take(key)?;
-        match value.as_u64() {
+        match value.as_u64().or_else(|| value.as_str().and_then(|digits| digits.parse().ok())) {
             Some(number) if number >= least => Some(number),
             Some(_) => {
                 self.reject(key, format!("`{key}` is too small"), format!("{least} or more"));
@@ -167,6 +169,11 @@ impl Settings {
     /// Takes over the findings of a nested mapping that has been read.
     pub fn absorb(&mut self, nested: Settings) {
         self.findings.extend(nested.finish());
+    }
+
+    /// Leaves the other keys unread: nobody knows what may be here.
+    pub fn ignore_rest(&mut self) {
+        self.map.clear();
     }
 
     /// Ends the reading: every finding, unknown keys included.

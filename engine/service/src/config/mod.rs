@@ -6,8 +6,12 @@
 
 pub mod diff;
 pub mod lines;
+mod pipeline;
 mod read;
 pub mod schema;
+mod table;
+#[cfg(test)]
+mod tests;
 mod yaml;
 
 use std::collections::BTreeMap;
@@ -20,7 +24,8 @@ use sluice_pipeline::{
     BatchLimits, LargeTransactions, Mode, OnError, OnPositionLost, SnapshotMode, TruncatePolicy,
 };
 use sluice_types::ports::Endpoint;
-use sluice_types::{Digest, Finding, PipelineId, Result, Secret, TablePattern};
+use sluice_types::{Finding, PipelineId, Result, Secret, TablePattern};
+use sluice_wasm::StepSpec;
 
 use crate::Registry;
 
@@ -43,7 +48,10 @@ pub struct Config {
     pub pipelines: BTreeMap<String, Pipeline>,
     /// What is worth knowing; none of it keeps the file from being used.
     pub warnings: Vec<Finding>,
-    /// The tree as it was read, for [`diff`].
+    /// The files that `${file:..}` names: a change of one is a change of the configuration.
+    pub secret_files: Vec<PathBuf>,
+    /// All but databases and pipelines, for [`diff`].
+    general: diff::Part,
     document: yaml::Document,
 }
 
@@ -83,6 +91,7 @@ pub struct Database {
     pub endpoint: Arc<dyn Endpoint>,
     /// Its path in the file.
     pub path: String,
+    part: diff::Part,
 }
 
 /// One of `pipelines:`. With [`Pipeline::lines`] it becomes lines.
@@ -114,8 +123,11 @@ pub struct Pipeline {
     pub on_error: OnError,
     /// `on_position_lost:`
     pub on_position_lost: OnPositionLost,
-    /// `tables:`, in order: the first that matches a table has it.
+    /// `tables:`, in order: a table goes to the rule that names it, or else to the first whose pattern matches it.
     pub tables: Vec<TableRule>,
+    /// Whether `large_transactions.then` is not written: then it depends on the target.
+    then_by_default: bool,
+    part: diff::Part,
 }
 
 /// One of `tables:`.
@@ -129,45 +141,20 @@ pub struct TableRule {
     pub key: Option<Vec<String>>,
     /// Columns left out.
     pub exclude: Vec<String>,
-    /// The chain, `where` being its first step.
-    pub steps: Vec<Step>,
+    /// The chain. `where` is its first step: the plugin `filter` with `{"keep": ..}`.
+    pub steps: Vec<StepSpec>,
     /// Its path in the file.
     pub path: String,
-}
-
-/// One of `transform:`.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Step {
-    /// The plugin's name.
-    pub plugin: Arc<str>,
-    /// Its configuration, as JSON text. Never holds a secret.
-    pub config: String,
-    /// `limits:`; what is not written has the host's default.
-    pub limits: StepLimits,
-    /// `columns.deny`: columns that the plugin must not see.
-    pub deny: Vec<String>,
-    /// A file in the plugin folder may stand in for the shipped plugin of this name.
-    pub override_shipped: bool,
-    /// Only this version will do.
-    pub digest: Option<Digest>,
-    /// Its path in the file; that of `where` for the step that `where` stands for.
-    pub path: String,
-}
-
-/// `limits:` of a step.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct StepLimits {
-    /// Memory of one instance, in bytes.
-    pub memory: Option<u64>,
-    /// Time for one batch, in milliseconds.
-    pub batch_ms: Option<u64>,
-    /// What one batch may answer, in bytes.
-    pub output: Option<u64>,
 }
 
 impl Config {
     /// Reads a file. Every finding comes at once, in one error `config-invalid`; connects to nothing.
     pub fn load(file: &Path, registry: &Registry) -> Result<Config> {
         read::load(file, registry)
+    }
+
+    /// The line of the file on which a path stands, or the nearest thing around it.
+    pub fn line_of(&self, path: &str) -> Option<u64> {
+        Some(self.document.spot(path)?.line)
     }
 }

@@ -1,18 +1,17 @@
 //! What a line is made of: the configuration and the source's tables, turned into what the pipeline and the host take.
 
-use std::collections::BTreeMap;
 use std::ffi::OsString;
 use std::num::NonZeroUsize;
 use std::sync::Arc;
 
 use sluice_pipeline::{LineSpec, Ports, TruncatePolicy};
 use sluice_types::ports::{Endpoint, StateStore};
-use sluice_types::{Error, ErrorKind, PipelineId, Result, TableId};
-use sluice_wasm::{ChainSpec, Chains, Compiler, Grants, Host, HostOptions, StepLimits, StepSpec};
+use sluice_types::{Error, ErrorKind, Result};
+use sluice_wasm::{Chains, Compiler, Host, HostOptions};
 
 use super::{Engine, LineName, Options};
 use crate::Config;
-use crate::config::{Pipeline, Step, lines::PlannedLine};
+use crate::config::{Pipeline, lines::PlannedLine};
 
 /// All that a line needs to run.
 pub(super) struct Planned {
@@ -28,13 +27,13 @@ impl Engine {
     /// Plans a line: asks its source for tables and opens its chains' plugins.
     pub(super) async fn plan(&self, name: &LineName) -> Result<Planned> {
         let config = self.config();
-        let PlannedLine { mut spec, chains, source, target, warnings, .. } =
+        let PlannedLine { mut spec, chain, source, target, warnings, .. } =
             planned_line(&config, name).await?;
         for warning in warnings {
             tracing::warn!(pipeline = %name.id, path = warning.path, "{}. {}", warning.what, warning.remedy);
         }
         spec.take_over = self.inner.options.take_over;
-        let chains = self.host().await?.chains(&name.id, chain_spec(&chains)).await?;
+        let chains = self.host().await?.chains(&name.id, chain).await?;
         let ports = self.ports_of(source, target);
         Ok(Planned { spec, ports, chains })
     }
@@ -111,20 +110,11 @@ pub(super) fn line_names(config: &Config) -> Vec<LineName> {
         let line = |target: &String| LineName {
             pipeline: name.clone(),
             target: target.clone(),
-            id: line_id(pipeline, target),
+            id: pipeline.line_id(target),
         };
         pipeline.targets.iter().map(line).collect()
     };
     config.pipelines.iter().flat_map(lines_of).collect()
-}
-
-/// A pipeline with `targets:` has an id for each of its lines.
-fn line_id(pipeline: &Pipeline, target: &str) -> PipelineId {
-    if pipeline.many {
-        PipelineId::from(format!("{}@{target}", pipeline.id).as_str())
-    } else {
-        pipeline.id.clone()
-    }
 }
 
 /// What a configuration makes of a line.
@@ -144,29 +134,4 @@ fn pipeline<'a>(config: &'a Config, name: &LineName) -> Result<&'a Pipeline> {
 pub(super) fn endpoint(config: &Config, database: &str) -> Result<Arc<dyn Endpoint>> {
     let found = config.databases.get(database).map(|database| database.endpoint.clone());
     found.ok_or_else(|| Error::new(ErrorKind::Config, format!("there is no database `{database}`")))
-}
-
-/// The configuration's steps as the host takes them.
-pub(super) fn chain_spec(chains: &BTreeMap<TableId, Vec<Step>>) -> ChainSpec {
-    let tables = chains.iter().map(|(table, steps)| (table.clone(), steps.iter().map(step_spec).collect()));
-    ChainSpec { tables: tables.collect() }
-}
-
-fn step_spec(step: &Step) -> StepSpec {
-    let default = StepLimits::default();
-    StepSpec {
-        plugin: step.plugin.clone(),
-        config: step.config.clone(),
-        grant: Grants::default(),
-        limits: StepLimits {
-            memory: step.limits.memory.unwrap_or(default.memory),
-            batch_ms: step.limits.batch_ms.unwrap_or(default.batch_ms),
-            output: step.limits.output.unwrap_or(default.output),
-            value: default.value,
-        },
-        deny: step.deny.clone(),
-        override_shipped: step.override_shipped,
-        digest: step.digest,
-        path: step.path.clone(),
-    }
 }

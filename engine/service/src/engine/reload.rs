@@ -7,7 +7,7 @@ use sluice_pipeline::Until;
 use sluice_types::Result;
 use sluice_wasm::{ChainSpec, Chains};
 
-use super::plan::{chain_spec, line_names, planned_line};
+use super::plan::{line_names, planned_line};
 use super::{Engine, LineName, unpoisoned};
 use crate::Config;
 use crate::config::diff::{Difference, diff};
@@ -132,5 +132,5 @@ impl Engine {
 }
 
 async fn chains_of(config: &Config, name: &LineName) -> Result<ChainSpec> {
-    Ok(chain_spec(&planned_line(config, name).await?.chains))
+    Ok(planned_line(config, name).await?.chain)
 }
