@@ -171,13 +171,28 @@ pub(crate) async fn open(
         ));
     }
     tracing::warn!(pipeline = %context.spec.pipeline, error = %lost, "every table is read again");
-    let position = source.hold(&tables).await?;
+    let position = open_anew(source, &tables).await?;
     let expected = checkpoint.epoch;
-    let mut fresh = first(context, checkpoint.source.clone(), position);
+    let mut fresh = first(context, source.identity().await?, position);
     fresh.epoch = expected + 1;
     let emptied = read_again(&mut fresh, router, None);
+    // I5: before the first row is read.
     save(sink, &fresh, Some(expected), &emptied).await?;
     context.ports.state.supersede_dead_letters(&context.spec.pipeline, &[]).await?;
     *checkpoint = fresh;
-    source.open(&start(checkpoint), &tables).await
+    Ok(())
+}
+
+/// Opens the stream at a start that the source can deliver from: where it holds its log for this line, or, if it has lost even
+/// that, where it stands after everything was made anew.
+async fn open_anew(source: &mut dyn Source, tables: &[Arc<TableSchema>]) -> Result<Position> {
+    let held = source.hold(tables).await?;
+    match source.open(&StreamStart { position: held.clone(), part: 0 }, tables).await {
+        Err(error) if error.kind() == ErrorKind::PositionLost => {}
+        opened => return opened.map(|()| held),
+    }
+    source.release().await?;
+    let position = source.hold(tables).await?;
+    source.open(&StreamStart { position: position.clone(), part: 0 }, tables).await?;
+    Ok(position)
 }

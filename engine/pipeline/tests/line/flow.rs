@@ -249,6 +249,18 @@ async fn a_target_restored_from_an_older_copy_leaves_no_hole() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_log_that_was_thrown_away_is_begun_anew() {
+    let mut world = World::new();
+    world.spec.on_position_lost = OnPositionLost::Resnapshot;
+    world.insert("t", 0..10);
+    world.synced().await;
+    world.insert("t", 10..20);
+    world.source.purge_log();
+    world.synced().await;
+    world.assert_equal("t");
+}
+
+#[tokio::test(start_paused = true)]
 async fn truncates_are_applied_ignored_or_held() {
     let empty = Statement::Truncate { table: t() };
     let mut world = World::new();
