@@ -168,6 +168,8 @@ pub(crate) struct Inner {
     /// The versions in memory.
     pub(crate) loaded: Mutex<Loaded>,
     lines: Mutex<Vec<Weak<Line>>>,
+    /// What runs has changed: a file in the plugin folder may now be a candidate.
+    pub(crate) began: Arc<tokio::sync::Notify>,
     /// One swap, rollback or change of configuration at a time.
     swapping: tokio::sync::Mutex<()>,
 }
@@ -191,6 +193,7 @@ impl Host {
             running: Mutex::default(),
             loaded: Mutex::default(),
             lines: Mutex::default(),
+            began: Arc::default(),
             swapping: tokio::sync::Mutex::default(),
         };
         Ok(Host { inner: Arc::new(inner) })
@@ -252,6 +255,7 @@ impl Host {
         let mut lines = lock(&self.inner.lines);
         lines.retain(|line| line.strong_count() > 0);
         lines.push(Arc::downgrade(&line));
+        self.inner.began.notify_one();
         Ok(Chains { line, host: self.inner.clone() })
     }
 

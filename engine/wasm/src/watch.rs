@@ -23,7 +23,8 @@ pub struct Watcher {
 impl Watcher {
     pub(crate) fn start(host: Arc<Inner>) -> Result<Watcher> {
         let Some(dir) = host.options.plugin_dir.clone() else { return Ok(Watcher { task: None }) };
-        let changed = Arc::new(Notify::new());
+        // Also told when a line begins: a file that came while nothing ran is a candidate from then on.
+        let changed: Arc<Notify> = host.began.clone();
         let wake = changed.clone();
         // What happened does not matter: the folder itself says what there is, even after missed events.
         let watcher = notify::recommended_watcher(move |_| wake.notify_one()).map_err(unwatched)?;
