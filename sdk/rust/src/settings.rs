@@ -89,6 +89,11 @@ impl Settings {
         self.errors.push(ConfigError { path: path.into(), message: message.into() });
     }
 
+    /// Whether there is no mistake so far.
+    pub fn is_clean(&self) -> bool {
+        self.errors.is_empty()
+    }
+
     /// Whether a key is there.
     pub fn has(&self, key: &str) -> bool {
         self.map.contains_key(key)
