@@ -1,6 +1,6 @@
 //! Dates and points in time. A clock without a zone becomes a point in time only where the configuration says where it stands.
 
-use jiff::civil::{Date, DateTime, Time};
+use jiff::civil::{Date, DateTime};
 use jiff::fmt::strtime::{self, BrokenDownTime};
 use jiff::fmt::temporal::DateTimeParser;
 use jiff::tz::{Offset, TimeZone};

@@ -97,7 +97,9 @@ macro_rules! export_columns {
 #[macro_export]
 macro_rules! __export {
     ($opened:ty, $transformer:expr) => {
-        // Only in a component: the same crate is also built for the machine at hand, for its unit tests.
+        // The same crate is also built for the machine at hand, for its unit tests: then it only has to be right.
+        #[cfg(not(target_family = "wasm"))]
+        const _: fn() -> $crate::Transformer<$opened> = || $transformer;
         #[cfg(target_family = "wasm")]
         const _: () = {
             ::std::thread_local! {
