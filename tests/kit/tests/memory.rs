@@ -1,4 +1,5 @@
 //! The memory database passes the suite, as every connector does: with positions and with xids, with full and partial images.
+#![allow(clippy::expect_used)]
 
 use std::sync::{Arc, Mutex};
 
