@@ -7,12 +7,13 @@ use sluice_kit::faults::{Call, Fault, Plan, Script};
 use sluice_types::ErrorKind;
 use tokio::sync::Notify;
 
+use crate::judge::trace;
+
 /// The script of one life of the engine.
 pub struct Chaos {
     inner: Mutex<Inner>,
     /// The engine has died.
     pub died: Notify,
-    source: bool,
 }
 
 struct Inner {
@@ -29,7 +30,7 @@ impl Chaos {
     /// `percent` of all calls fail; `dies_after` calls the engine dies.
     pub fn new(rng: Rng, percent: u64, dies_after: Option<u64>) -> Arc<Self> {
         let inner = Inner { rng, percent, faults_left: 40, calls_left: dies_after, faults: 0 };
-        Arc::new(Chaos { inner: Mutex::new(inner), died: Notify::new(), source: false })
+        Arc::new(Chaos { inner: Mutex::new(inner), died: Notify::new() })
     }
 
     fn inner(&self) -> MutexGuard<'_, Inner> {
@@ -57,7 +58,8 @@ impl Script for Chaos {
                 return plan;
             }
         }
-        if inner.faults_left > 0 && { let percent = inner.percent; inner.rng.chance(percent) } {
+        let percent = inner.percent;
+        if inner.faults_left > 0 && inner.rng.chance(percent) {
             inner.faults_left -= 1;
             inner.faults += 1;
             let of_state = matches!(call, Call::KeepDeadLetters | Call::ReadState | Call::WriteState);
@@ -71,11 +73,13 @@ impl Script for Chaos {
                 1 => Fault::FailAfter(kind),
                 _ => Fault::Delay(inner.rng.between(1, 200)),
             });
+            trace(|| format!("{:?} at {call:?}", plan.fault));
         }
         plan
     }
 
-    fn crashed(&self, _call: Call) {
+    fn crashed(&self, call: Call) {
+        trace(|| format!("the engine dies at {call:?}"));
         self.died.notify_one();
     }
 }

@@ -5,7 +5,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use sluice_kit::memory::{Chains, Contents, Database, Observer, Promotions, RowKey, State, Step, Table};
 use sluice_pipeline::{LineSpec, TableRoute};
-use sluice_types::{Checkpoint, PipelineId, TableId, TableSchema, Value};
+use sluice_types::{Checkpoint, PipelineId, TableSchema, Value};
 
 use crate::plan::{VERSION, pipeline};
 use crate::{Report, Violation};
@@ -107,6 +107,14 @@ impl Judge {
             }
             return;
         };
+        let rows: usize = changed(before, after).map(|(_, rows)| rows.len()).sum();
+        let ready = saved.snapshot.is_ready(&saved.position);
+        trace(|| {
+            format!(
+                "commit epoch {} at {} part {} ready {ready}, {rows} rows",
+                saved.epoch, saved.position, saved.part
+            )
+        });
         let last = self.seen().durable.replace(saved.clone());
         if let Some(last) = last.filter(|last| last.source == saved.source) {
             let place = |checkpoint: &Checkpoint| (checkpoint.position.clone(), checkpoint.part);
@@ -115,7 +123,7 @@ impl Judge {
             }
         }
         self.versions(before, after);
-        if saved.part == 0 && saved.snapshot.is_ready(&saved.position) {
+        if saved.part == 0 && ready {
             self.compare(after, saved.position.number().unwrap_or(0), "I4");
         }
     }
@@ -150,10 +158,10 @@ impl Judge {
         let chains = Chains::new(self.steps.clone(), Promotions::default());
         let parked = self.state.parked(&pipeline());
         for route in &self.routes {
-            let is_parked = |key: &RowKey| {
-                parked.iter().any(|parked| parked.table == route.from && parked.key == *key.0)
-            };
-            let mut expected = source.get(&route.from).map(|table| expected(table, route, &chains)).unwrap_or_default();
+            let is_parked =
+                |key: &RowKey| parked.iter().any(|parked| parked.table == route.from && parked.key == *key.0);
+            let mut expected =
+                source.get(&route.from).map(|table| expected(table, route, &chains)).unwrap_or_default();
             let mut actual = target.get(&route.to).map(|table| actual(table)).unwrap_or_default();
             expected.retain(|key, _| !is_parked(key));
             actual.retain(|key, _| !is_parked(key));
@@ -186,8 +194,10 @@ fn changed<'a>(
         if old.is_some_and(|old| Arc::ptr_eq(old, table)) {
             return None;
         }
-        let same = |key: &RowKey, row| old.and_then(|old| old.rows.get(key)).is_some_and(|old| old == row);
-        let rows: Vec<_> = table.rows.iter().filter(|(key, row)| !same(key, row)).map(|(_, row)| &**row).collect();
+        let same =
+            |key: &RowKey, row: &Arc<sluice_types::Row>| old.and_then(|old| old.rows.get(key)) == Some(row);
+        let rows: Vec<_> =
+            table.rows.iter().filter(|(key, row)| !same(key, row)).map(|(_, row)| &**row).collect();
         let gone = old.is_some_and(|old| old.rows.keys().any(|key| !table.rows.contains_key(key)));
         (gone || !rows.is_empty()).then_some((&**table, rows))
     })
@@ -210,7 +220,11 @@ fn expected(table: &Table, route: &TableRoute, chains: &Chains) -> Rows {
 }
 
 fn actual(table: &Table) -> Rows {
-    table.rows.iter().map(|(key, row)| (key.clone(), named(&table.schema, |slot| row.get(slot).clone()))).collect()
+    table
+        .rows
+        .iter()
+        .map(|(key, row)| (key.clone(), named(&table.schema, |slot| row.get(slot).clone())))
+        .collect()
 }
 
 fn named(schema: &TableSchema, value: impl Fn(u32) -> Value) -> BTreeMap<Arc<str>, Value> {
@@ -221,13 +235,17 @@ fn named(schema: &TableSchema, value: impl Fn(u32) -> Value) -> BTreeMap<Arc<str
 fn difference(expected: &Rows, actual: &Rows) -> String {
     let keys = expected.keys().chain(actual.keys().filter(|key| !expected.contains_key(key)));
     let differs = |key: &&RowKey| expected.get(key) != actual.get(key);
-    let shown = keys.filter(differs).take(3).map(|key| {
-        format!("{:?} should be {:?} and is {:?}", key.0.0, expected.get(key), actual.get(key))
-    });
+    let shown = keys
+        .filter(differs)
+        .take(3)
+        .map(|key| format!("{:?} should be {:?} and is {:?}", key.0.0, expected.get(key), actual.get(key)));
     shown.collect::<Vec<_>>().join("; ")
 }
 
-/// The names of the tables that a route leads to.
-pub fn target_tables(spec: &LineSpec) -> Vec<TableId> {
-    spec.tables.iter().map(|route| route.to.clone()).collect()
+/// Tells what happens, where `SIM_TRACE` is set.
+pub fn trace(what: impl FnOnce() -> String) {
+    static WANTED: std::sync::OnceLock<bool> = std::sync::OnceLock::new();
+    if *WANTED.get_or_init(|| std::env::var_os("SIM_TRACE").is_some()) {
+        eprintln!("{}", what());
+    }
 }

@@ -5,9 +5,9 @@ use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll};
 
+use sluice_kit::TestClock;
 use sluice_kit::faults;
 use sluice_kit::memory::Chains;
-use sluice_kit::TestClock;
 use sluice_pipeline::{Ended, Line, LineHandle, Ports, Until};
 use sluice_types::ports::{Endpoint, StateStore};
 use tokio::time::{Duration, timeout};

@@ -92,7 +92,8 @@ fn table(rng: &mut Rng, number: u64, unique: bool) -> TableDef {
 }
 
 fn route(rng: &mut Rng, def: &TableDef, exclude: bool) -> TableRoute {
-    let name = if rng.chance(50) { format!("copy_of_{}", def.table.name) } else { def.table.name.to_string() };
+    let name =
+        if rng.chance(50) { format!("copy_of_{}", def.table.name) } else { def.table.name.to_string() };
     TableRoute {
         from: def.table.clone(),
         to: TableId::new("", &name),
@@ -146,7 +147,12 @@ fn spec(rng: &mut Rng, tables: Vec<TableRoute>) -> LineSpec {
             then: *rng.pick(&[OnLarge::Spill, OnLarge::Parts]),
         },
         truncate: TruncatePolicy::Apply,
-        on_error: OnError { retries: rng.below(3) as u32, base_ms: 1, max_ms: 50, then: OnErrorThen::DeadLetter },
+        on_error: OnError {
+            retries: rng.below(3) as u32,
+            base_ms: 1,
+            max_ms: 50,
+            then: OnErrorThen::DeadLetter,
+        },
         on_position_lost: OnPositionLost::Resnapshot,
         take_over: false,
     }
@@ -162,7 +168,10 @@ fn steps(rng: &mut Rng, partial: bool, unique: bool) -> Vec<Step> {
     }
     // A filter needs whole images; a version column needs a target that the line makes itself.
     if !partial && rng.chance(30) {
-        steps.push(Step::Filter { column: "n", keep: |value| !matches!(value, Value::Int64(n) if n % 5 == 0) });
+        steps.push(Step::Filter {
+            column: "n",
+            keep: |value| !matches!(value, Value::Int64(n) if n % 5 == 0),
+        });
     }
     steps.push(Step::Reject { column: "a", refuse: |value| is(value, REFUSED) });
     if rng.chance(50) {

@@ -264,7 +264,9 @@ impl SinkTx for HastyTx<'_> {
     async fn write(&mut self, events: &[Event]) -> Result<Written> {
         let written = self.inner.write(events).await?;
         let partial = |index: &usize| written.partial.contains(index);
-        self.events.extend(events.iter().enumerate().filter(|(index, _)| !partial(index)).map(|(_, event)| event.clone()));
+        self.events.extend(
+            events.iter().enumerate().filter(|(index, _)| !partial(index)).map(|(_, event)| event.clone()),
+        );
         Ok(written)
     }
 
@@ -311,7 +313,8 @@ impl StateStore for LateState {
     }
 
     async fn keep_dead_letters(&self, letters: Vec<DeadLetter>) -> Result<()> {
-        let earlier = std::mem::replace(&mut *self.late.lock().unwrap_or_else(PoisonError::into_inner), letters);
+        let earlier =
+            std::mem::replace(&mut *self.late.lock().unwrap_or_else(PoisonError::into_inner), letters);
         self.inner.keep_dead_letters(earlier).await
     }
 

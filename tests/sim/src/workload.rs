@@ -4,6 +4,7 @@ use sluice_kit::memory::Database;
 use sluice_kit::{Fields, Rng, Statement, TableDef, fields};
 use sluice_types::{ColumnType, Value};
 
+use crate::judge::trace;
 use crate::plan::{Plan, REFUSED, TRAPPED, UNHOLDABLE};
 
 /// Keys that are in use: few, so that the same ones change again and again.
@@ -63,7 +64,11 @@ impl Workload {
         if self.rng.chance(5) {
             database.rollback(open);
         } else {
-            drop(database.commit(open, &statements));
+            let committed = database.commit(open, &statements);
+            trace(|| match committed {
+                Ok(position) => format!("written at {position}: {}", short(&statements)),
+                Err(error) => format!("not written: {error}"),
+            });
         }
     }
 
@@ -115,7 +120,11 @@ impl Workload {
 
     fn row(&mut self, def: &TableDef, id: u64) -> Fields {
         let mut row = key_of(def, id);
-        row.extend(fields(&[("a", self.text()), ("n", Value::Int64(self.next())), ("x", self.text_or_null())]));
+        row.extend(fields(&[
+            ("a", self.text()),
+            ("n", Value::Int64(self.next())),
+            ("x", self.text_or_null()),
+        ]));
         if !def.unique.is_empty() {
             row.extend(fields(&[("u", Value::Int64(self.next() * 10_000))]));
         }
@@ -157,4 +166,9 @@ fn key_of(def: &TableDef, id: u64) -> Fields {
         _ => Value::Int64(id as i64),
     };
     fields(&[("id", value)])
+}
+
+/// Statements in a line.
+fn short(statements: &[Statement]) -> String {
+    statements.iter().map(|statement| statement.to_sql(|ty| ty.name())).collect::<Vec<_>>().join("; ")
 }

@@ -4,14 +4,14 @@ use std::cell::RefCell;
 use std::sync::Arc;
 
 use sluice_kit::Rng;
-use sluice_kit::memory::{Backup, Database, Promotions, State};
 use sluice_kit::Statement;
+use sluice_kit::memory::{Backup, Database, Promotions, State};
 use sluice_pipeline::{Ended, LineHandle, Ports, Until, delete_line};
 use sluice_types::ErrorKind;
 use tokio::time::{Duration, sleep};
 
 use crate::chaos::Chaos;
-use crate::judge::{AtSource, AtTarget, Judge};
+use crate::judge::{AtSource, AtTarget, Judge, trace};
 use crate::life::{Death, live};
 use crate::plan::{Plan, pipeline};
 use crate::sabotage::Sabotage;
@@ -96,7 +96,9 @@ impl World {
             (Chaos::new(rng.fork(), self.plan.faults, by_call), by_poll)
         };
         let share = self.workload.borrow().left.div_ceil(remaining + 1);
+        trace(|| "a life begins".to_string());
         let death = live(self, &chaos, dies_at, Until::Stopped, |handle| self.meanwhile(handle, share)).await;
+        trace(|| format!("it ended: {death:?}"));
         self.judge.count(|report| {
             report.crashes += u64::from(matches!(death, Death::Died));
             report.faults += chaos.faults();
@@ -105,7 +107,9 @@ impl World {
             Death::Died | Death::Deserted | Death::Ended(Ended::Stopped) => {}
             Death::Stuck => self.judge.accuse("progress", "the line got stuck".into()),
             Death::Ended(Ended::Done) => self.judge.accuse("progress", "a realtime line ended".into()),
-            Death::Ended(Ended::Failed(error)) => self.judge.accuse("progress", format!("the line ended: {error}")),
+            Death::Ended(Ended::Failed(error)) => {
+                self.judge.accuse("progress", format!("the line ended: {error}"))
+            }
         }
         // What was not written in a short life is written before the next one.
         let left = self.workload.borrow().left;
@@ -198,6 +202,7 @@ impl World {
             let table = rng.pick(&self.plan.spec.tables).from.clone();
             (rng.below(9), table, rng.chance(50))
         };
+        trace(|| format!("deed {deed} of {table}"));
         match deed {
             0 | 1 => self.promotions.promote(self.promotions.promoted() + 1),
             2 => {

@@ -35,7 +35,8 @@ fn every_invariant_holds_under_every_seed() {
     }
     let (first, seeds) = (number("SIM_FIRST").unwrap_or(0), number("SIM_SEEDS").unwrap_or(SEEDS));
     let started = Instant::now();
-    let (next, total, failures) = (AtomicU64::new(first), Mutex::new(Report::default()), Mutex::new(Vec::new()));
+    let (next, total, failures) =
+        (AtomicU64::new(first), Mutex::new(Report::default()), Mutex::new(Vec::new()));
     let threads = std::thread::available_parallelism().map_or(2, |threads| threads.get().min(8));
     std::thread::scope(|scope| {
         for _ in 0..threads {
