@@ -3,6 +3,8 @@
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
+use std::sync::atomic::Ordering::Relaxed;
 
 use sluice_types::ports::TargetTable;
 use sluice_types::{Digest, Error, ErrorKind, Event, Position, Reason, Result, Transaction};
@@ -122,6 +124,8 @@ pub(crate) struct Feed {
     demands: mpsc::Sender<oneshot::Sender<Work>>,
     rereads: mpsc::Sender<Reread>,
     durable: watch::Sender<Position>,
+    /// The reader was asked and had ended: its own error is the one to report.
+    reader_gone: AtomicBool,
 }
 
 /// The reader's end.
@@ -137,7 +141,9 @@ pub(crate) fn feed(durable: Position) -> (Feed, Outlet) {
     let (demand, demands) = mpsc::channel(1);
     let (reread, rereads) = mpsc::channel(1);
     let (confirm, durable) = watch::channel(durable);
-    (Feed { demands: demand, rereads: reread, durable: confirm }, Outlet { demands, rereads, durable })
+    let feed =
+        Feed { demands: demand, rereads: reread, durable: confirm, reader_gone: AtomicBool::new(false) };
+    (feed, Outlet { demands, rereads, durable })
 }
 
 impl Feed {
@@ -150,23 +156,29 @@ impl Feed {
 
     /// The next piece of an open transaction.
     pub async fn next_piece(&self) -> Result<Work> {
-        self.next().await.ok_or_else(reader_gone)
+        self.next().await.ok_or_else(|| self.reader_gone())
     }
 
     /// Has rows read again.
     pub async fn reread(&self, wanted: Vec<Event>, transactions: Vec<Transaction>) -> Result<RereadRows> {
         let (answer, rows) = oneshot::channel();
-        self.rereads.send(Reread { wanted, transactions, answer }).await.map_err(|_| reader_gone())?;
-        rows.await.map_err(|_| reader_gone())
+        self.rereads.send(Reread { wanted, transactions, answer }).await.map_err(|_| self.reader_gone())?;
+        rows.await.map_err(|_| self.reader_gone())
     }
 
     /// Tells the reader what may be confirmed to the source: it is durable in the target (I1).
     pub fn durable(&self, position: &Position) {
         self.durable.send_replace(position.clone());
     }
-}
 
-/// Never seen outside: the session reports the reader's own error instead.
-fn reader_gone() -> Error {
-    Error::new(ErrorKind::Internal, "the reader ended in the middle of a transaction")
+    /// Whether an error of this feed is only a sign of the reader's.
+    pub fn lost_reader(&self) -> bool {
+        self.reader_gone.load(Relaxed)
+    }
+
+    /// Never seen outside: the session reports the reader's own error instead.
+    fn reader_gone(&self) -> Error {
+        self.reader_gone.store(true, Relaxed);
+        Error::new(ErrorKind::Internal, "the reader ended in the middle of a transaction")
+    }
 }

@@ -27,7 +27,6 @@ pub(crate) struct Run {
     large: Large,
     /// Where the line ends by itself.
     head: Option<Position>,
-    reader_gone: bool,
     /// What the target holds, or will hold with the next commit. After an error it is read anew.
     pub checkpoint: Checkpoint,
 }
@@ -51,7 +50,6 @@ impl Run {
             writer,
             large: Large::new(context.spec.large_transactions, in_parts),
             head,
-            reader_gone: false,
             checkpoint,
         }
     }
@@ -76,7 +74,7 @@ impl Run {
 
     /// Whether an error of [`Run::run`] is only a sign of the reader's.
     pub fn lost_reader(&self) -> bool {
-        self.reader_gone
+        self.feed.lost_reader()
     }
 
     fn is_done(&self) -> bool {
@@ -134,9 +132,7 @@ impl Run {
                 }
                 // I4: the target's transaction stays open until the source's has come whole.
                 Next::Piece => {
-                    let piece = self.feed.next_piece().await;
-                    self.reader_gone = piece.is_err();
-                    (*work, patient) = (piece?, false);
+                    (*work, patient) = (self.feed.next_piece().await?, false);
                 }
             }
         }

@@ -58,6 +58,10 @@ impl World {
 
     /// Runs the seed to its end.
     pub async fn run(self) -> Result<Report, Violation> {
+        trace(|| {
+            let Plan { source, spec, target, .. } = &self.plan;
+            format!("{source:?}\n{target:?}\n{spec:?}")
+        });
         self.workload.borrow_mut().set_up(&self.source);
         for def in &self.plan.targets {
             let made = self.target.run(&[Statement::CreateTable(def.clone())]);
