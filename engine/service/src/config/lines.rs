@@ -143,7 +143,6 @@ impl Pipeline {
                 .filter(|(rule, _)| !rule.steps.is_empty())
                 .map(|(rule, found)| (found.table.clone(), rule.steps.clone()))
                 .collect(),
-            complete_before_images: source.endpoint.capabilities().before_images,
         };
         let mut large_transactions = self.large_transactions;
         if self.then_by_default && !target.endpoint.capabilities().unlimited_transactions {
