@@ -158,6 +158,16 @@ impl Router {
     }
 }
 
+impl TableRoute {
+    /// The two shapes in which a chain meets a table of this schema ([`Transform::open`]): as the source delivers it, with the key
+    /// that the line uses; and with the target's name and without excluded columns.
+    ///
+    /// Errors: `config-invalid` for a column that is not there, `key-missing`.
+    pub fn shapes(&self, schema: Arc<TableSchema>) -> Result<(Arc<TableSchema>, Arc<TableSchema>)> {
+        plan(self, schema).map(|route| (route.source, route.routed))
+    }
+}
+
 fn plan(route: &TableRoute, schema: Arc<TableSchema>) -> Result<Route> {
     let column = |name: &String| {
         schema.column_index(name).map(|index| index as u32).ok_or_else(|| {

@@ -134,7 +134,7 @@ impl Pipeline {
         let target = database(config, target_name)?;
         let default_schema = target.endpoint.capabilities().default_schema;
         let tables: Vec<TableRoute> =
-            matched.iter().map(|(rule, found)| route(rule, &found.table, default_schema)).collect();
+            matched.iter().map(|(rule, found)| route(rule, found, default_schema)).collect();
         check_targets(&tables, self.source == target_name, findings);
         let chain = ChainSpec {
             complete_before_images: source.endpoint.capabilities().before_images,
@@ -183,19 +183,17 @@ fn database<'a>(config: &'a Config, name: &str) -> Result<&'a Database> {
         .ok_or_else(|| Error::new(ErrorKind::Config, format!("there is no database `{name}`")))
 }
 
-fn route(rule: &TableRule, from: &TableId, target_schema: &str) -> TableRoute {
+fn route(rule: &TableRule, found: &Discovered, target_schema: &str) -> TableRoute {
+    let from = &found.table;
     let template = rule.to.as_deref().unwrap_or("{table}");
     let mut to = TableId::parse(&fill_template(template, &from.schema, &from.name));
     if to.schema.is_empty() {
         to.schema = target_schema.into();
     }
-    TableRoute {
-        from: from.clone(),
-        to,
-        key: rule.key.clone(),
-        exclude: rule.exclude.clone(),
-        path: rule.path.clone(),
-    }
+    // A pattern's tables need not all have the columns that it leaves out.
+    let is_there = |column: &&String| found.schema.column_index(column).is_some();
+    let exclude = rule.exclude.iter().filter(is_there).cloned().collect();
+    TableRoute { from: from.clone(), to, key: rule.key.clone(), exclude, path: rule.path.clone() }
 }
 
 /// Tables that are named and not there, with the nearest that is.
