@@ -155,11 +155,8 @@ pub(crate) async fn open(
 ) -> Result<()> {
     let tables = router.sources();
     source.hold(&tables).await?;
-    let start = |checkpoint: &Checkpoint| StreamStart {
-        position: checkpoint.position.clone(),
-        part: checkpoint.part,
-    };
-    let lost = match source.open(&start(checkpoint), &tables).await {
+    let start = StreamStart { position: checkpoint.position.clone(), part: checkpoint.part };
+    let lost = match source.open(&start, &tables).await {
         Err(error) if error.kind() == ErrorKind::PositionLost => error,
         opened => return opened,
     };

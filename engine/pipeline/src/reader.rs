@@ -27,6 +27,9 @@ const PROGRESS_MS: u64 = 10_000;
 /// After a chunk of a snapshot the stream has this long to bring something before the next chunk is taken, in milliseconds.
 const STREAM_TURN_MS: u64 = 5;
 
+/// A chunk that has landed waits so long for a stream that lags, in milliseconds; see [`crate::snapshot`].
+const CHUNK_WAIT_MS: u64 = 200;
+
 /// How often a row is read again in a view that has not seen its event yet, and the pause in between.
 const REREADS_MAX: u32 = 100;
 const REREAD_PAUSE_MS: u64 = 20;
@@ -66,6 +69,8 @@ pub(crate) struct ReaderState {
     confirmed: Option<Position>,
     /// Until when the stream goes before the next chunk.
     stream_turn_micros: i64,
+    /// A chunk that waits for the stream to pass its high mark, and until when.
+    landed: Option<(Landed, i64)>,
     tick_micros: i64,
     /// Target tables that a swapped plugin needs.
     prepare: Vec<TargetTable>,
@@ -87,6 +92,7 @@ impl ReaderState {
             progress_micros: 0,
             confirmed: None,
             stream_turn_micros: 0,
+            landed: None,
             tick_micros: 0,
             prepare: vec![],
             versions,
@@ -111,6 +117,7 @@ impl Reader {
     pub async fn run(mut self) -> Result<()> {
         self.confirm().await?;
         loop {
+            self.take_chunk().await?;
             self.make_progress();
             self.hand_over();
             if self.state.pending.is_none()
@@ -124,7 +131,7 @@ impl Reader {
                 Wake::Demand(None) => return self.confirm().await,
                 Wake::Reread(reread) => self.reread(reread).await?,
                 Wake::Durable => self.confirm().await?,
-                Wake::Landed(landed) => self.chunk(landed?).await?,
+                Wake::Landed(landed) => self.landed(landed?),
                 // What was read before an error is still applied.
                 Wake::Read(Ok(read)) => self.state.failed = self.stream(read).await.err(),
                 Wake::Read(Err(error)) => self.state.failed = Some(error),
@@ -138,7 +145,7 @@ impl Reader {
         let until = self.next_timer(now);
         let limits = self.limits();
         let reads = self.may_read();
-        let chunks = self.state.pending.is_none() && !self.state.open && now >= self.state.stream_turn_micros;
+        let chunks = self.state.landed.is_none();
         tokio::select! {
             biased;
             demand = self.outlet.demands.recv() => Wake::Demand(demand),
@@ -203,6 +210,9 @@ impl Reader {
         if self.state.stream_turn_micros > now {
             at = at.min(self.state.stream_turn_micros);
         }
+        if let (Some((_, until)), None) = (&self.state.landed, &self.state.pending) {
+            at = at.min(*until);
+        }
         if self.state.progress.is_some() && self.state.pending.is_none() {
             at = at.min(self.state.progress_micros);
         }
@@ -254,8 +264,22 @@ impl Reader {
         Ok(self.work(applied, batch.transactions, passage, weight))
     }
 
-    async fn chunk(&mut self, landed: Landed) -> Result<()> {
+    fn landed(&mut self, landed: Landed) {
+        self.state.landed = Some((landed, self.clock.now_micros() + CHUNK_WAIT_MS as i64 * 1000));
+    }
+
+    /// Takes the chunk that has landed, if it is its turn and the stream has passed its high mark, or it has waited long enough.
+    async fn take_chunk(&mut self) -> Result<()> {
+        let Some((landed, until)) = &self.state.landed else { return Ok(()) };
+        let now = self.clock.now_micros();
+        let passed = self.state.progress.as_ref().unwrap_or(&self.state.delivered);
+        let passed = landed.high().is_none_or(|high| high <= passed);
+        let due = passed || now >= *until || self.snapshot.holds_stream();
+        if !due || self.state.pending.is_some() || self.state.open || now < self.state.stream_turn_micros {
+            return Ok(());
+        }
         self.take_over().await?;
+        let Some((landed, _)) = self.state.landed.take() else { return Ok(()) };
         let Some(accepted) = self.snapshot.accept(landed)? else { return Ok(()) };
         let mut events = accepted.events;
         let weight = events.iter().map(|event| event.change.weight()).sum();

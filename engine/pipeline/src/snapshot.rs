@@ -3,8 +3,12 @@
 //! Chunks of key ranges are read while the stream goes on. A chunk says by its [`Mark`](sluice_types::Mark) which transactions
 //! its view has seen. The reader remembers the keys, deletes included, of what it lets through ([`Touched`]); when a chunk
 //! lands, its rows that are touched by transactions it has *not* seen are dropped, for they are older than what the target has
-//! or is about to get. The others are written. Transactions that the chunk has seen come by later in the stream and are applied
-//! again: in between the target may show a row older than its chunk, and after the last chunk's high mark it is right.
+//! or is about to get. The others are written.
+//!
+//! A chunk that has landed waits until the stream has passed its high mark: then its rows are what the source has where the line
+//! stands, and no unique constraint of the target meets rows of two moments. A stream that lags does not hold it up for long
+//! (`CHUNK_WAIT_MS` of the reader): transactions that the chunk has seen then come by later and are applied again, and after the
+//! last chunk's high mark the target is right all the same.
 
 use std::collections::{BTreeSet, HashMap, VecDeque};
 use std::sync::Arc;
@@ -118,6 +122,16 @@ pub(crate) struct Landed {
     number: u64,
     job: Job,
     found: Result<Found>,
+}
+
+impl Landed {
+    /// What the stream should have passed before this is taken; `None`: it makes no difference.
+    pub fn high(&self) -> Option<&Position> {
+        match &self.found {
+            Ok(Found::Chunk(chunk)) => Some(&chunk.mark.high),
+            _ => None,
+        }
+    }
 }
 
 impl Snapshot {

@@ -1,5 +1,6 @@
 //! What flows: snapshot, stream, order, transactions, restarts.
 
+use std::num::NonZeroUsize;
 use std::sync::Arc;
 use std::sync::atomic::Ordering::Relaxed;
 
@@ -84,6 +85,43 @@ async fn a_chunk_does_not_overwrite_what_it_has_not_seen() {
         handle.stop();
         running.await.unwrap();
     }
+}
+
+/// Values move between rows while they are copied: the target, too, has a unique constraint, and must never meet a value twice.
+#[tokio::test(start_paused = true)]
+async fn a_snapshot_under_writes_meets_no_unique_constraint() {
+    let mut world = World::new();
+    world.source.run(&[Statement::CreateTable(table("n").unique(&["v"]))]).unwrap();
+    world.target.run(&[Statement::CreateTable(table("n").unique(&["v"]))]).unwrap();
+    world.spec = crate::world::spec(&["n"]);
+    world.spec.batch.rows = NonZeroUsize::new(3).unwrap();
+    world.spec.batch.bytes = NonZeroUsize::new(2_000).unwrap();
+    world.insert("n", 0..200);
+    let mut script = Scripted::new();
+    for nth in 1..300 {
+        script = script.on(Call::Commit, nth, Fault::Delay(3));
+    }
+    world.ports.target = endpoint(world.ports.target.clone(), Arc::new(script));
+    let (handle, running) = world.serve();
+    for round in 0..400i64 {
+        let (from, to) = ((round * 7) % 200, (round * 13 + 1) % 200);
+        if from != to {
+            // `to` takes the value that `from` had.
+            let name = |tag: &str| Value::from(format!("{tag}{round}").as_str());
+            world.source.run(&[update("n", from, &[("v", name("free"))])]).unwrap();
+            world.source.run(&[update("n", to, &[("v", name("own"))])]).unwrap();
+            world
+                .source
+                .run(&[update("n", from, &[("v", name("tmp"))]), update("n", to, &[("v", name("free"))])])
+                .unwrap();
+        }
+        tokio::time::sleep(std::time::Duration::from_millis(1)).await;
+    }
+    let n = TableId::new("", "n");
+    until(|| handle.status().ready && world.target.rows(&n) == world.source.rows(&n)).await;
+    handle.stop();
+    running.await.unwrap();
+    assert_eq!(world.codes(), Vec::<String>::new());
 }
 
 #[tokio::test(start_paused = true)]
