@@ -5,7 +5,7 @@ use std::sync::Arc;
 use sluice_types::ports::{Sink, Source, StreamStart};
 use sluice_types::{
     Change, Checkpoint, Error, ErrorKind, Event, InstallId, Position, RangeProgress, Result,
-    SnapshotProgress, TableId, TableProgress, TableSchema,
+    SnapshotProgress, TableId, TableProgress, TableSchema, Visibility,
 };
 
 use crate::route::{Router, adopt};
@@ -54,8 +54,12 @@ pub(crate) async fn claim(
     let (mut checkpoint, emptied) = match found {
         Some(found) => {
             let mut checkpoint = next_epoch(found, context);
-            let emptied =
-                if again.is_empty() { vec![] } else { read_again(&mut checkpoint, router, Some(again)) };
+            let emptied = if again.is_empty() {
+                vec![]
+            } else {
+                let since = seen_from_now_on(source, router).await?;
+                read_again(&mut checkpoint, router, Some(again), since)
+            };
             (checkpoint, emptied)
         }
         // I5: changes are held, and from where is durable in the target, before the first row of the snapshot is read.
@@ -98,15 +102,27 @@ fn unread(spec: &LineSpec) -> TableProgress {
     }
 }
 
+/// Has changes captured again, and says up to where in the log every later view has seen everything. `None` where only the views
+/// themselves can tell; such a source takes no capture away for DDL either.
+async fn seen_from_now_on(source: &mut dyn Source, router: &Router) -> Result<Option<Position>> {
+    let tables = router.sources();
+    source.hold(&tables).await?;
+    let Some(table) = tables.first() else { return Ok(None) };
+    let (_, mark) = source.reread(table, &[]).await?;
+    Ok((mark.visibility == Visibility::ByPosition).then_some(mark.high))
+}
+
 /// Has tables read from their start (all when `None`). Says which target tables are to be emptied for it.
 fn read_again(
     checkpoint: &mut Checkpoint,
     router: &Router,
     tables: Option<&[TableId]>,
+    since: Option<Position>,
 ) -> Vec<Arc<TableSchema>> {
     let (sources, targets) = router.together(tables);
     for table in sources {
-        checkpoint.snapshot.tables.insert(table.to_string(), TableProgress::default());
+        let unread = TableProgress { since: since.clone(), ..TableProgress::default() };
+        checkpoint.snapshot.tables.insert(table.to_string(), unread);
     }
     targets
 }
@@ -172,7 +188,7 @@ pub(crate) async fn open(
     let expected = checkpoint.epoch;
     let mut fresh = first(context, source.identity().await?, position);
     fresh.epoch = expected + 1;
-    let emptied = read_again(&mut fresh, router, None);
+    let emptied = read_again(&mut fresh, router, None, None);
     // I5: before the first row is read.
     save(sink, &fresh, Some(expected), &emptied).await?;
     context.ports.state.supersede_dead_letters(&context.spec.pipeline, &[]).await?;

@@ -258,6 +258,7 @@ impl Reader {
         self.state.backlog = batch.events.len() >= limits.rows || weight >= limits.bytes;
         self.count_read(batch.events.len(), weight);
         let mut events = batch.events;
+        self.drop_older(&mut events, &batch.transactions);
         self.route(&mut events)?;
         self.snapshot.pass(&batch.transactions, &events);
         let applied = self.transform(events).await?;
@@ -289,6 +290,16 @@ impl Reader {
         let applied = self.transform(events).await?;
         self.state.pending = Some(self.work(applied, vec![], Passage::Chunk(accepted.done), weight));
         Ok(())
+    }
+
+    /// Drops what rows that were read anew have seen.
+    fn drop_older(&mut self, events: &mut Vec<Event>, transactions: &[sluice_types::Transaction]) {
+        let before = events.len();
+        events.retain(|event| {
+            let transaction = transactions.get(event.transaction as usize);
+            !transaction.is_some_and(|it| self.router.is_older(&event.table.table, &it.position))
+        });
+        self.shared.stats.events_skipped.fetch_add((before - events.len()) as u64, Relaxed);
     }
 
     fn route(&mut self, events: &mut Vec<Event>) -> Result<()> {

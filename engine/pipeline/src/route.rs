@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use sluice_types::ports::{Source, TargetTable, Transform};
 use sluice_types::{
-    Change, Error, ErrorKind, Event, Result, SnapshotProgress, TableId, TableProgress, TableSchema,
+    Change, Error, ErrorKind, Event, Position, Result, SnapshotProgress, TableId, TableProgress, TableSchema,
 };
 
 use crate::spec::{LineSpec, TableRoute, TruncatePolicy};
@@ -28,6 +28,8 @@ struct Route {
     outputs: Vec<Arc<TableSchema>>,
     active: bool,
     path: String,
+    /// [`TableProgress::since`].
+    since: Option<Position>,
 }
 
 impl Router {
@@ -115,6 +117,20 @@ impl Router {
         self.routes.iter().all(|route| tables.contains(&route.source.table))
     }
 
+    /// Takes over from where on each table was read anew.
+    pub fn skip_older(&mut self, progress: &SnapshotProgress) {
+        for route in &mut self.routes {
+            let table = progress.tables.get(&route.source.table.to_string());
+            route.since = table.and_then(|table| table.since.clone());
+        }
+    }
+
+    /// Whether an event of this table at this place is older than all rows that were read of it since.
+    pub fn is_older(&self, table: &TableId, position: &Position) -> bool {
+        let route = self.by_id.get(table).and_then(|&index| self.routes.get(index));
+        route.and_then(|route| route.since.as_ref()).is_some_and(|since| position <= since)
+    }
+
     /// Whether any table's chain does anything.
     pub fn is_active(&self) -> bool {
         self.routes.iter().any(|route| route.active)
@@ -193,7 +209,14 @@ fn plan(route: &TableRoute, schema: Arc<TableSchema>) -> Result<Route> {
     let columns = kept.iter().filter_map(|&index| source.columns.get(index as usize).cloned()).collect();
     let routed =
         Arc::new(TableSchema { table: route.to.clone(), columns, key, ..TableSchema::clone(&source) });
-    Ok(Route { source, outputs: vec![routed.clone()], routed, active: false, path: route.path.clone() })
+    Ok(Route {
+        source,
+        outputs: vec![routed.clone()],
+        routed,
+        active: false,
+        path: route.path.clone(),
+        since: None,
+    })
 }
 
 /// Brings the tables of a snapshot's progress in line with the configuration: a table that is new is to be read (or, with

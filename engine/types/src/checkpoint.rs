@@ -94,6 +94,10 @@ pub struct TableProgress {
     pub rows: u64,
     /// Rows expected, where the source could tell.
     pub estimate: Option<u64>,
+    /// The table was read anew from here on: every chunk has seen what the stream brings of it up to here, so that is skipped.
+    /// It must be where changes were not captured for a time: the stream does not know of rows that were deleted meanwhile.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub since: Option<Position>,
 }
 
 impl TableProgress {

@@ -289,7 +289,9 @@ pub async fn checkpoint_comes_back_as_saved<H: Harness>() {
     let key = |value: Value| Some(Key(vec![value]));
     let range = KeyRange { after: key(Value::Null), upto: key("z'".into()) };
     let ranges = vec![RangeProgress { range, cursor: key(Value::Float64(f64::NAN)), done: false }];
-    full.snapshot.tables.insert("t".into(), TableProgress { ranges, rows: 3, estimate: Some(4) });
+    full.snapshot
+        .tables
+        .insert("t".into(), TableProgress { ranges, rows: 3, estimate: Some(4), since: None });
     commit(&mut sink, &[], &full, None).await;
     let found = world.sink().await.checkpoint(pipeline).await.unwrap().unwrap();
     assert_eq!(found, full);

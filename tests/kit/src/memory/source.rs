@@ -228,6 +228,9 @@ impl Source for MemorySource {
     }
 
     async fn detach(&mut self, tables: &[TableId]) -> Result<bool> {
+        if self.database.shared.options.late_visibility {
+            return Ok(false); // It reads the log of the server itself: nothing is in the way.
+        }
         self.ask(|core| {
             core.captured.retain(|table| !tables.contains(table));
             Ok(true)
