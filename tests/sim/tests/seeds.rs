@@ -1,4 +1,5 @@
 //! Many seeds, and lines broken on purpose.
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)] // helpers of tests
 
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicU64, Ordering};
