@@ -1,29 +1,235 @@
 //! `sluice check`: everything that can be known before the first row flows, all findings at once.
+//!
+//! Changes nothing, and may run beside a service that uses the same state folder: plugin versions are read from it into a state in
+//! memory, and plugins are compiled into a folder that is thrown away.
 
-use std::path::PathBuf;
+mod loops;
+mod report;
+
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use serde::Serialize;
-use sluice_types::Finding;
-use sluice_types::ports::Clock;
+use sluice_store::Store;
+use sluice_types::ports::{Clock, StateStore, TargetTable, Transform};
+use sluice_types::{Error, ErrorKind, Finding, Result, TableId, TableSchema};
+use sluice_wasm::{ChainSpec, Compiler, Host, HostOptions};
+
+pub use report::{CheckedLine, CheckedTable, Located, Report};
 
 use crate::Registry;
+use crate::config::lines::PlannedLine;
+use crate::config::{Config, Pipeline, locate};
 
 /// What to check.
 pub struct Check {
     /// The configuration file.
     pub file: PathBuf,
-    /// Connect to nothing.
+    /// Connect to nothing: only what the file says, and whether the plugins that it names can be loaded.
     pub offline: bool,
     /// The connectors.
     pub registry: Registry,
     /// Time.
     pub clock: Arc<dyn Clock>,
+    /// Where plugins are compiled.
+    pub compiler: Compiler,
 }
 
-/// What was found.
-#[derive(Clone, Debug, Default, Serialize)]
-pub struct Report {
-    /// The findings, errors first.
-    pub findings: Vec<Finding>,
+impl Check {
+    /// Looks at everything. What goes wrong on the way is a finding like any other.
+    pub async fn run(self) -> Report {
+        let config = match Config::load(&self.file, &self.registry) {
+            Ok(config) => config,
+            Err(error) => {
+                let spot = locate(&self.file);
+                return Report::new(&self.file, findings_of(&error, ""), Vec::new(), |path| {
+                    spot.line_of(path)
+                });
+            }
+        };
+        let mut checker = Checker {
+            config: &config,
+            findings: config.warnings.clone(),
+            lines: Vec::new(),
+            planned: Vec::new(),
+        };
+        checker.state();
+        // Compiled code is only kept for as long as the check runs.
+        let cache = tempfile::tempdir();
+        match checker.host(&self, cache.as_ref().map(|dir| dir.path())).await {
+            Ok(host) if self.offline => checker.plugins(&host).await,
+            Ok(host) => checker.pipelines(&host).await,
+            Err(error) => checker.findings.extend(findings_of(&error, "plugins")),
+        }
+        let Checker { findings, lines, .. } = checker;
+        Report::new(&config.file, findings, lines, |path| config.line_of(path))
+    }
+}
+
+struct Checker<'a> {
+    config: &'a Config,
+    findings: Vec<Finding>,
+    lines: Vec<CheckedLine>,
+    planned: Vec<PlannedLine>,
+}
+
+impl Checker<'_> {
+    /// Whether the state folder can be used; who uses it now doesn't matter.
+    fn state(&mut self) {
+        if let Err(error) = Store::probe(&self.config.state.dir) {
+            self.findings.extend(findings_of(&error, "state"));
+        }
+    }
+
+    async fn host(
+        &mut self,
+        check: &Check,
+        cache: std::result::Result<&Path, &std::io::Error>,
+    ) -> Result<Host> {
+        let cache = cache.map_err(|cause| {
+            Error::new(ErrorKind::DiskFull, format!("there is no room for temporary files: {cause}"))
+                .remedy("Make room, or set TMPDIR to a folder that can be written.")
+        })?;
+        // A state of another version or a damaged one must not hide what else there is to find.
+        let state = Store::scratch(&self.config.state.dir).or_else(|error| {
+            self.findings.extend(findings_of(&error, "state"));
+            Store::scratch(&cache.join("no-state"))
+        })?;
+        Host::new(HostOptions {
+            cache_dir: cache.join("compiled"),
+            cache_key: state.cache_key(),
+            plugin_dir: Some(self.config.plugin_dir.clone()),
+            shipped: crate::shipped::PLUGINS,
+            state: Arc::new(state) as Arc<dyn StateStore>,
+            clock: check.clock.clone(),
+            compiler: check.compiler.clone(),
+        })
+        .await
+    }
+
+    /// Offline: loads the plugins that each rule names. What they think of their configuration needs a table.
+    async fn plugins(&mut self, host: &Host) {
+        for pipeline in self.config.pipelines.values() {
+            // One step at a time, so that a missing plugin doesn't hide the next.
+            for step in pipeline.tables.iter().flat_map(|rule| &rule.steps) {
+                let spec = ChainSpec {
+                    tables: BTreeMap::from([(TableId::new("", "any"), vec![step.clone()])]),
+                    complete_before_images: true,
+                };
+                if let Err(error) = host.chains(&pipeline.id, spec).await {
+                    self.findings.extend(findings_of(&error, &step.path));
+                }
+            }
+        }
+    }
+
+    async fn pipelines(&mut self, host: &Host) {
+        for (name, pipeline) in &self.config.pipelines {
+            match pipeline.lines(name, self.config).await {
+                Ok(lines) => {
+                    for (index, line) in lines.into_iter().enumerate() {
+                        self.line(host, pipeline, &line, index == 0).await;
+                        self.planned.push(line);
+                    }
+                }
+                Err(error) => self.findings.extend(findings_of(&error, &format!("{}.source", pipeline.path))),
+            }
+        }
+        self.findings.extend(loops::find(self.config, &self.planned));
+    }
+
+    /// One line; what concerns the source is the same for all lines of a pipeline and told `once`.
+    async fn line(&mut self, host: &Host, pipeline: &Pipeline, line: &PlannedLine, once: bool) {
+        let mut found = Vec::new();
+        found.extend(line.warnings.iter().cloned());
+        if once {
+            found.extend(self.source(pipeline, line).await);
+        }
+        let chains = match host.chains(&line.spec.pipeline, line.chain.clone()).await {
+            Ok(chains) => Some(chains),
+            Err(error) => {
+                found.extend(findings_of(&error, &pipeline.path));
+                None
+            }
+        };
+        let mut targets = Vec::new();
+        let mut tables = Vec::new();
+        if let Some(chains) = &chains {
+            let mut transform = chains.transform();
+            for (route, discovered) in line.spec.tables.iter().zip(&line.discovered) {
+                let opened = match route.shapes(discovered.schema.clone()) {
+                    Ok((source, entry)) => open(transform.as_mut(), &source, &entry).await,
+                    Err(error) => Err(error),
+                };
+                match opened {
+                    Ok(outputs) => {
+                        tables.push(CheckedTable::new(&route.from, &outputs));
+                        targets.extend(
+                            outputs
+                                .into_iter()
+                                .map(|schema| TargetTable { schema, path: route.path.clone() }),
+                        );
+                    }
+                    Err(error) => found.extend(findings_of(&error, &route.path)),
+                }
+            }
+        }
+        let lineage = chains.map(|chains| chains.lineage()).unwrap_or_default();
+        self.lines.push(CheckedLine::new(line, tables, lineage));
+        if once {
+            self.findings.append(&mut found);
+        }
+        let database = &self.config.databases[&line.target_name].path;
+        let checked = line.target.check_target(&targets).await;
+        let at = |error: &Error| findings_of(error, database);
+        self.findings.extend(checked.map_or_else(|error| at(&error), |found| located(found, database)));
+    }
+
+    async fn source(&self, pipeline: &Pipeline, line: &PlannedLine) -> Vec<Finding> {
+        let database = &self.config.databases[&pipeline.source].path;
+        let routes = line.spec.tables.iter().zip(&line.discovered);
+        let tables: Vec<TargetTable> = routes
+            .map(|(route, found)| TargetTable { schema: found.schema.clone(), path: route.path.clone() })
+            .collect();
+        match line.source.check_source(&tables).await {
+            Ok(found) => located(found, database),
+            Err(error) => findings_of(&error, database),
+        }
+    }
+}
+
+async fn open(
+    transform: &mut dyn Transform,
+    source: &Arc<TableSchema>,
+    entry: &Arc<TableSchema>,
+) -> Result<Vec<Arc<TableSchema>>> {
+    let opened = transform.open(source, entry).await?;
+    let outputs = if opened.outputs.is_empty() { vec![entry.clone()] } else { opened.outputs };
+    if outputs.iter().any(|output| output.key.is_empty()) {
+        return Err(Error::new(ErrorKind::KeyMissing, "what the chain makes of the table has no key")
+            .at_table(&source.table)
+            .remedy("Keep the key's columns, or name others with `key: [..]`."));
+    }
+    Ok(outputs)
+}
+
+/// A connector's findings: their paths are those of tables, or relative to its database.
+fn located(findings: Vec<Finding>, database: &str) -> Vec<Finding> {
+    let whole =
+        |finding: &Finding| finding.path.starts_with("pipelines.") || finding.path.starts_with(database);
+    findings
+        .into_iter()
+        .map(|finding| if whole(&finding) { finding } else { finding.under(database) })
+        .collect()
+}
+
+/// An error as findings: its own, or one that says the same, at `path`.
+fn findings_of(error: &Error, path: &str) -> Vec<Finding> {
+    if !error.all_findings().is_empty() {
+        return error.all_findings().to_vec();
+    }
+    let place = error.place().table.as_ref().map_or(String::new(), |table| format!(" (table {table})"));
+    let cause = std::error::Error::source(error).map_or(String::new(), |cause| format!(": {cause}"));
+    let what = format!("{}{place}{cause}", error.what());
+    vec![Finding::error(error.kind(), path, what, error.remedy_text().unwrap_or_default().to_string())]
 }

@@ -147,6 +147,22 @@ pub struct TableRule {
     pub path: String,
 }
 
+/// Where the paths of a file stand, also when it can't be used. A file that is no YAML has none.
+pub fn locate(file: &Path) -> Locations {
+    let text = std::fs::read_to_string(file).unwrap_or_default();
+    Locations(yaml::Document::parse(&text).unwrap_or_default())
+}
+
+/// The lines of a file by path.
+pub struct Locations(yaml::Document);
+
+impl Locations {
+    /// The line on which a path stands, or the nearest thing around it.
+    pub fn line_of(&self, path: &str) -> Option<u64> {
+        Some(self.0.spot(path)?.line)
+    }
+}
+
 impl Config {
     /// Reads a file. Every finding comes at once, in one error `config-invalid`; connects to nothing.
     pub fn load(file: &Path, registry: &Registry) -> Result<Config> {
