@@ -26,6 +26,8 @@ pub struct Judge {
 struct Seen {
     /// What the target holds.
     durable: Option<Checkpoint>,
+    /// What the target held before it was put back, until the line has found out: it may still be confirmed.
+    lost: Option<u64>,
     /// The newest version that has written a row.
     version: i64,
     violation: Option<Violation>,
@@ -46,7 +48,7 @@ impl Observer for AtTarget {
 
 impl Observer for AtSource {
     fn confirmed(&self, _: &PipelineId, position: u64) {
-        let durable = self.0.durable_position();
+        let durable = self.0.durable_position().max(self.0.seen().lost);
         if durable.is_none_or(|durable| position > durable) {
             self.0.accuse("I1", format!("{position} was confirmed while the target stands at {durable:?}"));
         }
@@ -92,7 +94,9 @@ impl Judge {
 
     /// The target was put back: it holds an older checkpoint, and rows of older versions.
     pub fn restored(&self, durable: Option<Checkpoint>) {
-        self.seen().durable = durable;
+        let mut seen = self.seen();
+        let before = std::mem::replace(&mut seen.durable, durable);
+        seen.lost = before.and_then(|before| before.position.number()).max(seen.lost);
     }
 
     fn durable_position(&self) -> Option<u64> {
@@ -115,7 +119,11 @@ impl Judge {
                 saved.epoch, saved.position, saved.part
             )
         });
-        let last = self.seen().durable.replace(saved.clone());
+        let last = {
+            let mut seen = self.seen();
+            seen.lost = None;
+            seen.durable.replace(saved.clone())
+        };
         if let Some(last) = last.filter(|last| last.source == saved.source) {
             let place = |checkpoint: &Checkpoint| (checkpoint.position.clone(), checkpoint.part);
             if place(saved) < place(&last) || saved.epoch < last.epoch {
