@@ -9,6 +9,7 @@ mod feed;
 mod handle;
 mod large;
 mod line;
+mod moved;
 mod parking;
 mod poison;
 mod reader;

@@ -12,6 +12,7 @@ use sluice_types::{
 
 use crate::chain::{circuit, reason};
 use crate::feed::{Feed, Work};
+use crate::moved;
 use crate::parking::Parked;
 use crate::spec::{OnError, OnErrorThen};
 use crate::status::Stats;
@@ -55,15 +56,18 @@ struct Segment {
 
 impl Writer {
     /// Writes a piece of work where the line stands at `here`. With `patient`, an error of an event that may heal by itself comes
-    /// back before anything is condemned; `work` is untouched then.
+    /// back before anything is condemned; `work` is untouched then. Rows of the target may be as new as `newest`.
+    #[allow(clippy::too_many_arguments)]
     pub async fn write(
         &mut self,
         tx: &mut dyn SinkTx,
         work: &mut Work,
         feed: &Feed,
         here: &Position,
+        newest: Option<&Position>,
         patient: bool,
     ) -> Result<Outcome> {
+        moved::split(&mut work.events, here, newest);
         // The usual way: everything at once, nothing moved.
         let undisturbed = self.parked.is_empty() && work.refused.is_empty();
         let whole = if undisturbed { Some(write_whole(tx, &work.events, patient).await?) } else { None };
@@ -148,6 +152,7 @@ impl Writing<'_> {
     async fn write(&mut self, tx: &mut dyn SinkTx, mut ahead: Vec<Segment>, patient: bool) -> Result<()> {
         while let Some(mut segment) = ahead.pop() {
             self.drop_parked(&mut segment)?;
+            moved::split(&mut segment.events, self.here, self.outcome.high.as_ref());
             match write_whole(tx, &segment.events, patient).await? {
                 Ok(written) => ahead.extend(self.written(segment, written).await?),
                 Err(error) => {
@@ -198,11 +203,14 @@ impl Writing<'_> {
     /// A segment is written. Rows whose image is partial and that the target does not have are read again (I13).
     async fn written(&mut self, segment: Segment, written: Written) -> Result<Option<Segment>> {
         self.outcome.rows += written.rows;
-        if written.partial.is_empty() {
+        let events = segment.events;
+        let moved = events.iter().enumerate().filter(|(_, event)| moved::wants_row(event)).map(|(at, _)| at);
+        let mut partial: Vec<usize> = written.partial.iter().copied().chain(moved).collect();
+        if partial.is_empty() {
             return Ok(None);
         }
-        let events = segment.events;
-        let partial: Vec<Event> = written.partial.iter().filter_map(|&at| events.get(at).cloned()).collect();
+        partial.sort_unstable();
+        let partial: Vec<Event> = partial.iter().filter_map(|&at| events.get(at).cloned()).collect();
         if segment.wanted.is_some() {
             for event in partial {
                 let error = Error::new(ErrorKind::PartialRow, "the row read again is not complete either");

@@ -111,7 +111,8 @@ impl Run {
         let mut tx = self.sink.begin().await?;
         loop {
             let here = self.checkpoint.position.clone();
-            let written = self.writer.write(&mut *tx, work, &self.feed, &here, patient).await?;
+            let newest = self.checkpoint.snapshot.high.as_ref();
+            let written = self.writer.write(&mut *tx, work, &self.feed, &here, newest, patient).await?;
             rows += written.rows;
             bytes += work.weight as u64;
             if !written.letters.is_empty() {
