@@ -71,7 +71,10 @@ impl Writer {
         // The usual way: everything at once, nothing moved.
         let undisturbed = self.parked.is_empty() && work.refused.is_empty();
         let whole = if undisturbed { Some(write_whole(tx, &work.events, patient).await?) } else { None };
-        let keep_for_retry = patient && !undisturbed;
+        // Unless all is written already, an error may come that is to be tried again with the same events.
+        let all = |written: &Written| written.partial.is_empty() && !work.events.iter().any(moved::wants_row);
+        let done = matches!(&whole, Some(Ok(written)) if all(written));
+        let keep_for_retry = patient && !done;
         let events = if keep_for_retry { work.events.clone() } else { std::mem::take(&mut work.events) };
         let poison = work.poison;
         let outcome = Outcome::default();
@@ -87,6 +90,8 @@ impl Writer {
         writing.write(tx, ahead, patient).await?;
         let mut outcome = writing.outcome;
         outcome.letters.sort_by(|a, b| (&a.position, a.event.index).cmp(&(&b.position, b.event.index)));
+        // Copies of one event are one dead letter.
+        outcome.letters.dedup_by(|a, b| a.id == b.id);
         Ok(outcome)
     }
 }
@@ -257,10 +262,6 @@ impl Writing<'_> {
         let position = self.work.position_of(event, self.here);
         let event = event.to_original();
         let id = DeadLetterId::of(&event, position);
-        // Copies of one event are one dead letter.
-        if self.outcome.letters.last().is_some_and(|last| last.id == id) {
-            return Ok(());
-        }
         let keys = self.writer.parked.park_event(&event, position)?;
         self.outcome.letters.push(DeadLetter {
             pipeline: self.writer.pipeline.clone(),

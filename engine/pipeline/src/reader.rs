@@ -293,7 +293,10 @@ impl Reader {
     }
 
     /// Drops what rows that were read anew have seen.
-    fn drop_older(&mut self, events: &mut Vec<Event>, transactions: &[sluice_types::Transaction]) {
+    fn drop_older(&mut self, events: &mut Vec<Event>, transactions: &[Transaction]) {
+        if !self.router.skips_older() {
+            return;
+        }
         let before = events.len();
         events.retain(|event| {
             let transaction = transactions.get(event.transaction as usize);

@@ -118,11 +118,16 @@ impl Router {
     }
 
     /// Takes over from where on each table was read anew.
-    pub fn skip_older(&mut self, progress: &SnapshotProgress) {
+    pub fn skip_older(&mut self, progress: &SnapshotProgress, here: &Position) {
         for route in &mut self.routes {
             let table = progress.tables.get(&route.source.table.to_string());
-            route.since = table.and_then(|table| table.since.clone());
+            route.since = table.and_then(|table| table.since.clone()).filter(|since| since > here);
         }
+    }
+
+    /// Whether any table was read anew.
+    pub fn skips_older(&self) -> bool {
+        self.routes.iter().any(|route| route.since.is_some())
     }
 
     /// Whether an event of this table at this place is older than all rows that were read of it since.

@@ -96,7 +96,7 @@ async fn open(context: &Context) -> Result<(Run, Reader)> {
     sink.prepare(&targets).await?;
     let mut checkpoint = claim::claim(context, found, &mut *sink, &mut *source, &router, identity).await?;
     claim::open(context, &mut checkpoint, &mut *sink, &mut *source, &router).await?;
-    router.skip_older(&checkpoint.snapshot);
+    router.skip_older(&checkpoint.snapshot, &checkpoint.position);
 
     let until_head = context.until == Until::Head || spec.mode == Mode::Batch;
     let head = if until_head { Some(source.head().await?) } else { None };
