@@ -111,12 +111,17 @@ impl Judge {
             }
             return;
         };
-        let rows: usize = changed(before, after).map(|(_, rows)| rows.len()).sum();
         let ready = saved.snapshot.is_ready(&saved.position);
         trace(|| {
+            let Checkpoint { epoch, position, part, .. } = saved;
+            let letters = self.state.letters(&pipeline());
+            let letters: Vec<String> = letters
+                .iter()
+                .map(|it| format!("{} {} {}", it.id, it.event.change.name(), it.reason.code))
+                .collect();
+            let (changes, letters) = (changes(before, after), letters.join(", "));
             format!(
-                "commit epoch {} at {} part {} ready {ready}, {rows} rows",
-                saved.epoch, saved.position, saved.part
+                "commit epoch {epoch} at {position} part {part} ready {ready}: {changes}; letters {letters}"
             )
         });
         let last = {
@@ -248,6 +253,19 @@ fn difference(expected: &Rows, actual: &Rows) -> String {
         .take(3)
         .map(|key| format!("{:?} should be {:?} and is {:?}", key.0.0, expected.get(key), actual.get(key)));
     shown.collect::<Vec<_>>().join("; ")
+}
+
+/// What a commit did, in a line.
+fn changes(before: &Contents, after: &Contents) -> String {
+    let key = |key: &RowKey| format!("{:?}", key.0.0);
+    let table = |(table, rows): (&Table, Vec<&sluice_types::Row>)| {
+        let old = before.get(&table.schema.table);
+        let put: Vec<String> = rows.iter().map(|row| key(&table.key_of(row))).collect();
+        let gone = old.into_iter().flat_map(|old| old.rows.keys());
+        let gone: Vec<String> = gone.filter(|gone| !table.rows.contains_key(gone)).map(key).collect();
+        format!("{} put {} gone {}", table.schema.table, put.join(" "), gone.join(" "))
+    };
+    changed(before, after).map(table).collect::<Vec<_>>().join("; ")
 }
 
 /// Tells what happens, where `SIM_TRACE` is set.
