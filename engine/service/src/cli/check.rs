@@ -11,7 +11,7 @@ use super::args::Common;
 use super::failure::Failure;
 use super::{out, own_program};
 
-/// Looks for everything that could go wrong, and tells all of it at once.
+/// Looks for everything that could go wrong; an error among the findings is a failure.
 pub async fn check(common: &Common, offline: bool) -> Result<(), Failure> {
     let check = Check {
         file: common.config.clone(),
@@ -26,5 +26,5 @@ pub async fn check(common: &Common, offline: bool) -> Result<(), Failure> {
     } else {
         out::line(&report);
     }
-    if report.ok { Ok(()) } else { Err(Failure::Told) }
+    if report.exit_code() == 0 { Ok(()) } else { Err(Failure::Told) }
 }

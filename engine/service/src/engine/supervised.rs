@@ -102,7 +102,7 @@ impl Supervised {
 
     async fn attempt(&self, engine: &Engine, until: Until) -> Ended {
         let planned = tokio::select! {
-            planned = self.plan(engine) => planned,
+            planned = self.plan(engine, until) => planned,
             () = self.stop_asked() => return Ended::Stopped,
         };
         let Planned { spec, ports, chains } = match planned {
@@ -121,12 +121,16 @@ impl Supervised {
         }
     }
 
-    /// Plans the line, for as long as it takes its servers to answer.
-    async fn plan(&self, engine: &Engine) -> Result<Planned, Error> {
+    /// Plans the line, for as long as it takes its servers to answer. A line that is to end by itself doesn't wait for one that can't
+    /// be reached at all: whoever started it is there to be told.
+    async fn plan(&self, engine: &Engine, until: Until) -> Result<Planned, Error> {
         let mut wait = FIRST_WAIT;
         loop {
             let error = match engine.plan(&self.name).await {
                 Ok(planned) => return Ok(planned),
+                Err(error) if until == Until::Head && error.kind() == ErrorKind::Unreachable => {
+                    return Err(error);
+                }
                 Err(error) if error.disposition() == Disposition::Retry => error,
                 Err(error) => return Err(error),
             };
