@@ -72,11 +72,12 @@ impl Pipeline {
             lines.iter_mut().for_each(|line| line.warnings = warnings.clone());
             return Ok(lines);
         }
-        Err(self.refused(name, errors))
+        Err(self.refused(name, config, errors))
     }
 
     /// A line that only misses tables waits for them; any other fault needs the file to be changed.
-    fn refused(&self, name: &str, mut errors: Vec<Finding>) -> Error {
+    fn refused(&self, name: &str, config: &Config, mut errors: Vec<Finding>) -> Error {
+        errors.sort_by_cached_key(|finding| (config.line_of(&finding.path), finding.path.clone()));
         errors.dedup();
         let only = |kind: ErrorKind| errors.iter().all(|finding| finding.code == kind.code());
         let kind = [ErrorKind::TableMissing, ErrorKind::KeyMissing].into_iter().find(|kind| only(*kind));

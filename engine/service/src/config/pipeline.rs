@@ -98,15 +98,17 @@ fn source(nested: &mut Settings, databases: &Databases) -> String {
 }
 
 fn targets(nested: &mut Settings, databases: &Databases) -> (Vec<String>, bool) {
-    let many = nested.has("targets");
+    let several = nested.take_texts("targets");
+    let many = several.is_some();
     if many && nested.has("target") {
         nested.reject("targets", "there are both `target` and `targets`", "write one of them");
-        nested.take("target");
     }
-    let targets = if many {
-        nested.take_texts("targets").unwrap_or_default()
-    } else {
-        Vec::from_iter(nested.need_text("target", "the name of a database; or `targets: [a, b]`"))
+    let targets = match several {
+        Some(several) => {
+            nested.take("target");
+            several
+        }
+        None => Vec::from_iter(nested.need_text("target", "the name of a database; or `targets: [a, b]`")),
     };
     if many && targets.is_empty() {
         nested.reject("targets", "`targets` is empty", "name one or more databases");

@@ -33,9 +33,20 @@ impl Document {
         if text.lines().all(|line| line.trim().is_empty() || line.trim_start().starts_with('#')) {
             return Ok(document);
         }
-        let node: Spanned<Node> =
-            serde_saphyr::from_str(text).map_err(|error| Box::new(syntax_finding(&error)))?;
+        let node: Spanned<Node> = serde_saphyr::from_str_with_options(text, options())
+            .map_err(|error| Box::new(syntax_finding(&error)))?;
+        let (line, column) = (node.referenced.line(), node.referenced.column());
         document.tree = document.plant(node, String::new());
+        if !document.tree.is_object() {
+            let path = format!("line {line}, column {column}");
+            let what = "the file is not a mapping";
+            return Err(Box::new(Finding::error(
+                ErrorKind::Config,
+                path,
+                what,
+                "start it with `version: 1`",
+            )));
+        }
         Ok(document)
     }
 
@@ -70,6 +81,11 @@ impl Document {
         self.spots.insert(path, spot);
         json
     }
+}
+
+/// YAML 1.2: `no` and `y` are text, as in `country: no`.
+fn options() -> serde_saphyr::Options {
+    serde_saphyr::options! { strict_booleans: true }
 }
 
 /// What the reader says, without the text around it: that may hold a password.
@@ -165,11 +181,11 @@ mod tests {
 
     #[test]
     fn everything_has_its_line() {
-        let text = "# a comment\nversion: 1\nlist:\n  - a: x\n  - b: [1, 2.5, -3]\nempty:\nquoted: \"1\"\n";
+        let text = "# a comment\nversion: 1\nlist:\n  - a: x\n  - b: [1, 2.5, -3]\nempty:\nquoted: \"1\"\nnorway: no\n";
         let document = Document::parse(text).unwrap();
         assert_eq!(
             document.tree,
-            json!({"version": 1, "list": [{"a": "x"}, {"b": [1, 2.5, -3]}], "empty": null, "quoted": "1"})
+            json!({"version": 1, "list": [{"a": "x"}, {"b": [1, 2.5, -3]}], "empty": null, "quoted": "1", "norway": "no"})
         );
         assert_eq!(document.spot("list[1].b").map(|spot| spot.line), Some(5));
         assert_eq!(document.spot("list[1].missing").map(|spot| spot.line), Some(5));
