@@ -273,7 +273,7 @@ async fn tables_without_a_key_need_one_that_holds() {
     let mut source = place.endpoint().source(&line("p")).await.unwrap();
     let bare = source.schemas(&[table("t")]).await.unwrap().remove(0);
     assert!(bare.key.is_empty());
-    assert_eq!(source.hold(&[bare.clone()]).await.unwrap_err().kind(), ErrorKind::KeyMissing);
+    assert_eq!(source.hold(std::slice::from_ref(&bare)).await.unwrap_err().kind(), ErrorKind::KeyMissing);
     for (column, good) in [(0, true), (1, false), (2, false)] {
         let keyed = sluice_types::TableSchema { key: vec![column], ..(*bare).clone() };
         assert_eq!(source.hold(&[keyed.into()]).await.is_ok(), good, "{column}");
