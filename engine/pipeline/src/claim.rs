@@ -57,13 +57,16 @@ pub(crate) async fn claim(
             let emptied = if again.is_empty() {
                 vec![]
             } else {
-                let since = seen_from_now_on(source, router).await?;
+                let since = seen_from_now_on(source, router, again).await?;
                 read_again(&mut checkpoint, router, Some(again), since)
             };
             (checkpoint, emptied)
         }
         // I5: changes are held, and from where is durable in the target, before the first row of the snapshot is read.
-        None => (first(context, identity, source.hold(&router.sources()).await?), vec![]),
+        None => {
+            let tables: Vec<TableId> = router.sources().iter().map(|schema| schema.table.clone()).collect();
+            (first(context, identity, hold_anew(source, router, &tables).await?), vec![])
+        }
     };
     let tables: Vec<TableId> = context.spec.tables.iter().map(|route| route.from.clone()).collect();
     adopt(&mut checkpoint.snapshot, &tables, &unread(&context.spec));
@@ -104,12 +107,31 @@ fn unread(spec: &LineSpec) -> TableProgress {
 
 /// Has changes captured again, and says up to where in the log every later view has seen everything. `None` where only the views
 /// themselves can tell; such a source takes no capture away for DDL either.
-async fn seen_from_now_on(source: &mut dyn Source, router: &Router) -> Result<Option<Position>> {
+async fn seen_from_now_on(
+    source: &mut dyn Source,
+    router: &Router,
+    again: &[TableId],
+) -> Result<Option<Position>> {
     let tables = router.sources();
-    source.hold(&tables).await?;
+    hold_anew(source, router, again).await?;
     let Some(table) = tables.first() else { return Ok(None) };
     let (_, mark) = source.reread(table, &[]).await?;
     Ok((mark.visibility == Visibility::ByPosition).then_some(mark.high))
+}
+
+/// Holds the line's tables. Where a source refuses because the capture of one has a gap (its triggers are gone, its columns are
+/// others), the tables that are read from their start anyway are given up and captured anew: nothing is missed by that.
+async fn hold_anew(source: &mut dyn Source, router: &Router, again: &[TableId]) -> Result<Position> {
+    let tables = router.sources();
+    match source.hold(&tables).await {
+        Err(error) if matches!(error.kind(), ErrorKind::SchemaChanged | ErrorKind::CaptureBroken) => {
+            let (again, _) = router.together(Some(again));
+            tracing::info!(%error, "captured anew, since it is read again");
+            source.detach(&again).await?;
+            source.hold(&tables).await
+        }
+        held => held,
+    }
 }
 
 /// Has tables read from their start (all when `None`). Says which target tables are to be emptied for it.

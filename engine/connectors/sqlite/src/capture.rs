@@ -312,14 +312,28 @@ pub(crate) fn hold(
         };
         captured.push(one);
     }
-    let place = last(connection).map_err(failed)?;
-    connection
-        .execute(
-            "INSERT INTO sluice_mark VALUES (?1, ?2, ?3) ON CONFLICT DO NOTHING",
-            (&line.install, &line.pipeline, place.id as i64),
-        )
-        .map_err(failed)?;
+    let place = promised(connection, line).map_err(failed)?;
     Ok((place, captured))
+}
+
+/// From where a line is promised the log: its mark, which is made here if it has none. In a write transaction.
+fn promised(connection: &Connection, line: &LineId) -> rusqlite::Result<Place> {
+    let marked = connection
+        .query_row(
+            "SELECT id, nonce FROM sluice_change JOIN sluice_mark USING (id) WHERE install = ?1 AND pipeline = ?2",
+            (&line.install, &line.pipeline),
+            |row| Ok(Place { id: row.get::<_, i64>(0)? as u64, nonce: row.get(1)? }),
+        )
+        .optional()?;
+    if let Some(place) = marked {
+        return Ok(place);
+    }
+    let place = last(connection)?;
+    connection.execute(
+        "INSERT INTO sluice_mark VALUES (?1, ?2, ?3) ON CONFLICT DO UPDATE SET id = excluded.id",
+        (&line.install, &line.pipeline, place.id as i64),
+    )?;
+    Ok(place)
 }
 
 /// Captures a table that the line does not hold yet, by the triggers that are there or by new ones.

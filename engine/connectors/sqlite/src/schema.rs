@@ -82,7 +82,7 @@ impl Affinity {
             Affinity::Integer
         } else if has("CHAR") || has("CLOB") || has("TEXT") {
             Affinity::Text
-        } else if has("BLOB") || native.is_empty() || native == "ANY" {
+        } else if has("BLOB") || native.is_empty() {
             Affinity::Blob
         } else if has("REAL") || has("FLOA") || has("DOUB") {
             Affinity::Real
@@ -103,7 +103,7 @@ fn column_type(native: &str) -> ColumnType {
         Affinity::Real => ColumnType::Float64,
         Affinity::Numeric if upper.contains("BOOL") => ColumnType::Int64,
         Affinity::Numeric
-            if ["DATE", "TIME", "JSON", "UUID", "STRING"].iter().any(|word| upper.contains(word)) =>
+            if ["DATE", "TIME", "JSON", "UUID", "STRING", "ANY"].iter().any(|word| upper.contains(word)) =>
         {
             ColumnType::Text
         }

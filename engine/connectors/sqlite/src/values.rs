@@ -242,12 +242,13 @@ fn is_number(text: &str) -> bool {
 
 /// The type that a column of a table that sluice makes is declared with.
 pub(crate) fn declared(column: &Column, kind: &str) -> String {
-    if kind == KIND && !column.native.is_empty() {
-        return verbatim(&column.native);
-    }
-    // An untyped column of a SQLite source takes whatever is stored in it; so does its copy.
-    if kind == KIND && column.native.is_empty() && column.ty == ColumnType::Text {
+    // An untyped column of a SQLite source takes whatever is stored in it, and so does its copy; ANY means that in a STRICT table.
+    let native = if column.native.eq_ignore_ascii_case("ANY") { "" } else { &*column.native };
+    if kind == KIND && native.is_empty() && column.ty == ColumnType::Text {
         return String::new();
+    }
+    if kind == KIND && !native.is_empty() {
+        return verbatim(native);
     }
     match column.ty {
         ColumnType::Boolean => "BOOLEAN",

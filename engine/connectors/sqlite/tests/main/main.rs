@@ -4,6 +4,7 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
 mod capture_traps;
+mod conformance;
 mod harness;
 mod random;
 mod sink;
