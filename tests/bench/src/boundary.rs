@@ -1,0 +1,168 @@
+//! The plugin boundary: nanoseconds per event for 2 of 20 columns in batches of 1,000 events, the host's work and validation included.
+//!
+//! The events: 40 % inserts, 40 % updates (two images each), 20 % deletes.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::time::Instant;
+
+use bytes::Bytes;
+use sluice_kit::SystemClock;
+use sluice_kit::memory::MemoryState;
+use sluice_types::ports::Transform;
+use sluice_types::{Change, Column, ColumnType, Event, PipelineId, Row, TableId, TableSchema, Text, Value};
+use sluice_wasm::{ChainSpec, Compiler, Host, HostOptions, StepSpec};
+
+use crate::data::mix;
+use crate::measure::median;
+use crate::table::{Limit, Table};
+
+const EVENTS: usize = 1000;
+const BATCHES: usize = 300;
+
+/// The boundary part.
+pub fn run(table: &mut Table) {
+    let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build().expect("a runtime");
+    let cache = tempfile::tempdir().expect("a folder");
+    let host = runtime.block_on(async {
+        let options = HostOptions {
+            cache_dir: cache.path().join("compiled"),
+            cache_key: [7; 32],
+            plugin_dir: None,
+            shipped: sluice_guests::all(),
+            state: Arc::new(MemoryState::default()),
+            clock: Arc::new(SystemClock),
+            compiler: Compiler::InProcess,
+        };
+        Host::new(options).await.expect("a host")
+    });
+    let schema = schema();
+
+    let native = time(|events| native(events));
+    let again = time(|events| native_again(events));
+    table.show("boundary", "native closure, rows in place", native, "ns/event");
+    table.show("boundary", "A/A: the same again, ratio", again / native, "x");
+
+    let chain = |steps: &[&str]| {
+        let steps: Vec<StepSpec> = steps.iter().map(|name| StepSpec::new(name, config(name), "bench")).collect();
+        let spec = ChainSpec { tables: BTreeMap::from([(schema.table.clone(), steps)]) };
+        runtime.block_on(async {
+            let chains = host.chains(&PipelineId::from("bench"), spec).await.expect("the chain loads");
+            let mut transform = chains.transform();
+            transform.open(&schema, &schema).await.expect("the chain opens");
+            transform
+        })
+    };
+    let mut through = |steps: &[&str]| {
+        let mut transform: Box<dyn Transform> = chain(steps);
+        time(|events| {
+            let done = runtime.block_on(transform.apply(events)).expect("the batch passes");
+            assert!(done.rejected.is_empty());
+            done.events
+        })
+    };
+    let one = through(&["bench-columns"]);
+    table.add("boundary", "one Rust plugin, column interface", one, "ns/event", Limit::Most(190.0), "lowercases text, parses an integer");
+    table.add("boundary", "one Rust plugin / native closure", one / native, "x", Limit::Most(4.0), "");
+    let rows = through(&["bench-rows"]);
+    table.show("boundary", "one Rust plugin, row interface", rows, "ns/event");
+    table.show("boundary", "chain of three", through(&["bench-columns", "bench-columns", "bench-columns"]), "ns/event");
+    table.show("boundary", "no-op plugin (reads nothing)", through(&["bench-noop"]), "ns/event");
+    table.show("boundary", "no plugin", through(&[]), "ns/event");
+}
+
+/// The configuration of a guest of this part.
+fn config(_plugin: &str) -> &'static str {
+    r#"{"lowercase": "email", "integer": "amount"}"#
+}
+
+/// The median nanoseconds per event of many batches; making the batch is not counted.
+fn time(mut pass: impl FnMut(Vec<Event>) -> Vec<Event>) -> f64 {
+    let events = events();
+    let mut figures = Vec::with_capacity(BATCHES);
+    for round in 0..BATCHES + 20 {
+        let input = events.clone();
+        let start = Instant::now();
+        let output = pass(input);
+        let nanos = start.elapsed().as_nanos() as f64 / EVENTS as f64;
+        assert_eq!(output.len(), EVENTS);
+        if round >= 20 {
+            figures.push(nanos);
+        }
+    }
+    median(&mut figures)
+}
+
+/// What the plugin does, by a function of the host on its own rows: the limit.
+fn native(mut events: Vec<Event>) -> Vec<Event> {
+    for event in &mut events {
+        for row in event.change.images_mut() {
+            let Value::Text(email) = row.get(4) else { continue };
+            let lower = Text::from(email.to_ascii_lowercase());
+            let Value::Text(amount) = row.get(9) else { continue };
+            let number = amount.parse::<i64>().map_or(Value::Null, Value::Int64);
+            row.push(Value::Text(lower));
+            row.push(number);
+        }
+    }
+    events
+}
+
+/// The same by another name, for the A/A line.
+fn native_again(events: Vec<Event>) -> Vec<Event> {
+    native(events)
+}
+
+fn schema() -> Arc<TableSchema> {
+    let names = [
+        "id", "external_id", "first_name", "last_name", "email", "phone", "street", "city", "country", "amount", "balance", "score",
+        "visits", "flags", "parent", "active", "created", "updated", "notes", "avatar",
+    ];
+    let column = |(slot, name): (usize, &&str)| {
+        let ty = match *name {
+            "id" | "visits" | "flags" | "parent" | "active" => ColumnType::Int64,
+            "balance" | "score" => ColumnType::Float64,
+            "avatar" => ColumnType::Bytes,
+            _ => ColumnType::Text,
+        };
+        Column { name: (*name).into(), ty, native: "".into(), nullable: slot > 0, slot: slot as u32 }
+    };
+    Arc::new(TableSchema {
+        table: TableId::new("", "customers"),
+        database: "a".into(),
+        kind: "sqlite".into(),
+        version: 1,
+        columns: names.iter().enumerate().map(column).collect(),
+        key: vec![0],
+    })
+}
+
+fn row(id: u64) -> Row {
+    let r = mix(id);
+    let text = |length: usize| Value::Text(Text::from("0123456789abcdef".repeat(12)[..length].to_string()));
+    let mut row = Row::with_columns(20);
+    for value in [
+        Value::Int64(id as i64), text(36), text(9), text(12),
+        Value::Text(Text::from(format!("User.{}@Example{}.com", r % 1_000_000, r % 97))),
+        text(14), text(32), text(12), text(2), Value::Text(Text::from((r % 1_000_000).to_string())),
+        Value::Float64(r as f64), Value::Float64(1.0), Value::Int64(1), Value::Int64(2), Value::Int64(3), Value::Int64(1),
+        text(19), text(19), text(160), Value::Bytes(Bytes::from(vec![7; 64])),
+    ] {
+        row.push(value);
+    }
+    row
+}
+
+fn events() -> Vec<Event> {
+    let schema = schema();
+    (0..EVENTS as u64)
+        .map(|n| {
+            let change = match n % 5 {
+                0 | 1 => Change::Insert(row(n)),
+                2 | 3 => Change::Update { before: Some(row(n)), after: row(n + 1_000_000) },
+                _ => Change::Delete(row(n)),
+            };
+            Event::new(schema.clone(), change, 0, n)
+        })
+        .collect()
+}
