@@ -44,7 +44,8 @@ pub fn run(table: &mut Table) {
     table.show("boundary", "A/A: the same again, ratio", again / native, "x");
 
     let chain = |steps: &[&str]| {
-        let steps: Vec<StepSpec> = steps.iter().map(|name| StepSpec::new(name, config(name), "bench")).collect();
+        let steps: Vec<StepSpec> =
+            steps.iter().enumerate().map(|(at, name)| step(name, at)).collect();
         let spec = ChainSpec { tables: BTreeMap::from([(schema.table.clone(), steps)]) };
         runtime.block_on(async {
             let chains = host.chains(&PipelineId::from("bench"), spec).await.expect("the chain loads");
@@ -67,13 +68,19 @@ pub fn run(table: &mut Table) {
     let rows = through(&["bench-rows"]);
     table.show("boundary", "one Rust plugin, row interface", rows, "ns/event");
     table.show("boundary", "chain of three", through(&["bench-columns", "bench-columns", "bench-columns"]), "ns/event");
-    table.show("boundary", "no-op plugin (reads nothing)", through(&["bench-noop"]), "ns/event");
+    table.show("boundary", "no-op plugin (reads the two, changes nothing)", through(&["bench-columns:idle"]), "ns/event");
     table.show("boundary", "no plugin", through(&[]), "ns/event");
 }
 
-/// The configuration of a guest of this part.
-fn config(_plugin: &str) -> &'static str {
-    r#"{"lowercase": "email", "integer": "amount"}"#
+/// A step of the chain: the guest's name, `:idle` behind it for one that changes nothing.
+fn step(name: &str, at: usize) -> StepSpec {
+    let (guest, idle) = name.split_once(':').map_or((name, false), |(guest, _)| (guest, true));
+    StepSpec::new(guest, config(idle, at), "bench")
+}
+
+/// The configuration of a guest as the step number `at` of a chain.
+fn config(idle: bool, at: usize) -> String {
+    format!(r#"{{"lowercase": "email", "integer": "amount", "to": "amount_{at}", "idle": {idle}}}"#)
 }
 
 /// The median nanoseconds per event of many batches; making the batch is not counted.
