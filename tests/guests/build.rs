@@ -16,7 +16,7 @@ fn main() {
     let here = PathBuf::from(std::env::var("CARGO_MANIFEST_DIR").unwrap_or_default());
     let out = PathBuf::from(std::env::var("OUT_DIR").unwrap_or_default());
     let root = here.join("../..");
-    for watched in ["wit", "sdk", "plugins", "tests/guests", "scripts/build-guest"] {
+    for watched in ["wit", "sdk", "plugins", "examples", "tests/guests", "scripts/build-guest"] {
         println!("cargo::rerun-if-changed={}", root.join(watched).display());
     }
 
@@ -48,10 +48,10 @@ fn fail(guest: &Guest, why: &str) -> ! {
     exit(1)
 }
 
-/// Every folder below `tests/guests`, `plugins` and `sdk/*/{probe,template}` that holds a package.
+/// Every folder below `tests/guests`, `examples`, `plugins` and `sdk/*/{probe,template}` that holds a package.
 fn guests(root: &Path) -> Vec<Guest> {
     let mut guests = Vec::new();
-    for (folder, shipped) in [("tests/guests", false), ("plugins", true)] {
+    for (folder, shipped) in [("tests/guests", false), ("examples", false), ("plugins", true)] {
         for dir in folders(&root.join(folder)) {
             if is_package(&dir) {
                 guests.push(Guest { name: name(&dir), dir, shipped });

@@ -3,12 +3,12 @@
 //! The events: 40 % inserts, 40 % updates (two images each), 20 % deletes.
 
 use std::collections::BTreeMap;
-use std::sync::Arc;
+use std::sync::{Arc, LazyLock};
 use std::time::Instant;
 
 use bytes::Bytes;
-use sluice_kit::SystemClock;
-use sluice_kit::memory::MemoryState;
+use sluice_kit::TestClock;
+use sluice_kit::memory::State;
 use sluice_types::ports::Transform;
 use sluice_types::{Change, Column, ColumnType, Event, PipelineId, Row, TableId, TableSchema, Text, Value};
 use sluice_wasm::{ChainSpec, Compiler, Host, HostOptions, StepSpec};
@@ -20,6 +20,10 @@ use crate::table::{Limit, Table};
 const EVENTS: usize = 1000;
 const BATCHES: usize = 300;
 
+/// The guests of this part, as if they came with the binary.
+static GUESTS: LazyLock<Vec<(&'static str, &'static [u8])>> =
+    LazyLock::new(|| ["bench-columns", "bench-rows"].map(|name| (name, sluice_guests::guest(name))).to_vec());
+
 /// The boundary part.
 pub fn run(table: &mut Table) {
     let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build().expect("a runtime");
@@ -29,9 +33,9 @@ pub fn run(table: &mut Table) {
             cache_dir: cache.path().join("compiled"),
             cache_key: [7; 32],
             plugin_dir: None,
-            shipped: sluice_guests::all(),
-            state: Arc::new(MemoryState::default()),
-            clock: Arc::new(SystemClock),
+            shipped: &GUESTS,
+            state: Arc::new(State::new("bench")),
+            clock: TestClock::start(),
             compiler: Compiler::InProcess,
         };
         Host::new(options).await.expect("a host")
@@ -46,7 +50,7 @@ pub fn run(table: &mut Table) {
     let chain = |steps: &[&str]| {
         let steps: Vec<StepSpec> =
             steps.iter().enumerate().map(|(at, name)| step(name, at)).collect();
-        let spec = ChainSpec { tables: BTreeMap::from([(schema.table.clone(), steps)]) };
+        let spec = ChainSpec { tables: BTreeMap::from([(schema.table.clone(), steps)]), complete_before_images: true };
         runtime.block_on(async {
             let chains = host.chains(&PipelineId::from("bench"), spec).await.expect("the chain loads");
             let mut transform = chains.transform();
