@@ -115,7 +115,7 @@ pub(crate) struct RereadRows {
     pub events: Vec<Event>,
     pub refused: Vec<Refused>,
     /// The stream has to pass this before the target is consistent with them.
-    pub high: Position,
+    pub high: Option<Position>,
 }
 
 /// The line's end.

@@ -13,6 +13,7 @@ mod moved;
 mod parking;
 mod poison;
 mod reader;
+mod reread;
 mod route;
 mod run;
 mod session;

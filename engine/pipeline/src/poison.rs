@@ -224,7 +224,9 @@ impl Writing<'_> {
             return Ok(None);
         }
         let rows = self.feed.reread(partial.clone(), self.work.transactions.clone()).await?;
-        crate::snapshot::raise(&mut self.outcome.high, &rows.high);
+        if let Some(high) = &rows.high {
+            crate::snapshot::raise(&mut self.outcome.high, high);
+        }
         for one in &rows.refused {
             self.refuse(&asking(one.event.clone(), Some(partial.clone())), &one.reason)?;
         }

@@ -6,13 +6,11 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering::Relaxed;
 
 use sluice_types::ports::{Clock, Read, ReadLimits, Source, TargetTable, Transform};
-use sluice_types::{
-    Batch, Change, Error, ErrorKind, Event, Key, Mark, Position, Result, Row, TableSchema, Transaction,
-};
+use sluice_types::{Batch, Error, Event, Position, Result, Transaction};
 use tokio::sync::{OwnedMutexGuard, oneshot};
 
 use crate::chain::{self, Applied};
-use crate::feed::{OpenPiece, Outlet, Passage, Reread, RereadRows, Versions, Work};
+use crate::feed::{OpenPiece, Outlet, Passage, Reread, Versions, Work};
 use crate::handle::Shared;
 use crate::route::Router;
 use crate::snapshot::{Landed, Snapshot};
@@ -29,10 +27,6 @@ const STREAM_TURN_MS: u64 = 5;
 
 /// A chunk that has landed waits so long for a stream that lags, in milliseconds; see [`crate::snapshot`].
 const CHUNK_WAIT_MS: u64 = 200;
-
-/// How often a row is read again in a view that has not seen its event yet, and the pause in between.
-const REREADS_MAX: u32 = 100;
-const REREAD_PAUSE_MS: u64 = 20;
 
 /// A line's transforms, held for the time of one session.
 pub(crate) type HeldTransform = OwnedMutexGuard<Box<dyn Transform>>;
@@ -305,7 +299,7 @@ impl Reader {
         self.shared.stats.events_skipped.fetch_add((before - events.len()) as u64, Relaxed);
     }
 
-    fn route(&mut self, events: &mut Vec<Event>) -> Result<()> {
+    pub(crate) fn route(&mut self, events: &mut Vec<Event>) -> Result<()> {
         let mut failed = None;
         let before = events.len();
         events.retain_mut(|event| {
@@ -318,7 +312,7 @@ impl Reader {
         failed.map_or(Ok(()), Err)
     }
 
-    async fn transform(&mut self, events: Vec<Event>) -> Result<Applied> {
+    pub(crate) async fn transform(&mut self, events: Vec<Event>) -> Result<Applied> {
         if !self.router.is_active() || events.is_empty() {
             return Ok(Applied { events, ..Applied::default() });
         }
@@ -411,48 +405,6 @@ impl Reader {
         Ok(())
     }
 
-    /// Reads rows again, in a view that has seen everything the line is writing; they are newer than that then, like the rows of
-    /// a chunk, and right once the stream has passed the view's mark.
-    async fn reread(&mut self, reread: Reread) -> Result<()> {
-        let mut rows = RereadRows { events: vec![], refused: vec![], high: self.state.delivered.clone() };
-        let mut high = None;
-        for (table, wanted) in by_table(&reread.wanted) {
-            let keys: Vec<_> =
-                wanted.iter().filter_map(|event| Some(table.key_of(original(event).after()?))).collect();
-            let (found, mark) = self.read_seeing(&table, &keys, &reread.transactions).await?;
-            crate::snapshot::raise(&mut high, &mark.high);
-            let found = wanted.iter().zip(found).filter_map(|(event, row)| {
-                Some(Event::new(table.clone(), Change::Snapshot(row?), event.transaction, event.index))
-            });
-            let mut events: Vec<Event> = found.collect();
-            self.route(&mut events)?;
-            let applied = self.transform(events).await?;
-            rows.events.extend(applied.events);
-            rows.refused.extend(applied.refused);
-        }
-        rows.high = high.unwrap_or(rows.high);
-        // The line has gone if nobody takes the answer; what it wanted is read again after its restart.
-        drop(reread.answer.send(rows));
-        Ok(())
-    }
-
-    async fn read_seeing(
-        &mut self,
-        table: &Arc<TableSchema>,
-        keys: &[Key],
-        transactions: &[Transaction],
-    ) -> Result<(Vec<Option<Row>>, Mark)> {
-        for _ in 0..REREADS_MAX {
-            let (found, mark) = self.source.reread(table, keys).await?;
-            if transactions.iter().all(|transaction| mark.sees(transaction)) {
-                return Ok((found, mark));
-            }
-            self.clock.sleep_ms(REREAD_PAUSE_MS).await;
-        }
-        let what = "rows read again do not show the changes that the stream has brought";
-        Err(Error::new(ErrorKind::Timeout, what).at_table(&table.table))
-    }
-
     fn count_read(&self, events: usize, bytes: usize) {
         self.shared.stats.events_read.fetch_add(events as u64, Relaxed);
         self.shared.stats.bytes_read.fetch_add(bytes as u64, Relaxed);
@@ -471,27 +423,4 @@ fn open_piece(batch: &Batch) -> Option<OpenPiece> {
         rows: events().count() as u64,
         bytes: events().map(|event| event.change.weight() as u64).sum(),
     })
-}
-
-fn original(event: &Event) -> &Change {
-    event.original.as_deref().unwrap_or(&event.change)
-}
-
-/// The first event of each row, by source table: copies and later events of the row want the same.
-fn by_table(wanted: &[Event]) -> Vec<(Arc<TableSchema>, Vec<&Event>)> {
-    let mut tables: Vec<(Arc<TableSchema>, Vec<&Event>)> = vec![];
-    for event in wanted.iter().filter(|event| original(event).after().is_some()) {
-        let known = tables.iter().position(|(table, _)| *table == event.source);
-        let at = known.unwrap_or_else(|| {
-            tables.push((event.source.clone(), vec![]));
-            tables.len() - 1
-        });
-        if let Some((table, events)) = tables.get_mut(at) {
-            let key = |event: &Event| original(event).after().map(|row| table.key_of(row));
-            if !events.iter().any(|one| key(one) == key(event)) {
-                events.push(event);
-            }
-        }
-    }
-    tables
 }
