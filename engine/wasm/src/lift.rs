@@ -330,3 +330,6 @@ fn text_value(ty: ColumnType, slice: &str, whole: &Text) -> Result<Value, &'stat
         _ => return Err("its data is not of the case that carries the planned type"),
     })
 }
+
+#[cfg(test)]
+mod tests;

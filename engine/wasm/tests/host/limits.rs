@@ -1,0 +1,138 @@
+//! A guest that breaks a limit or a rule costs its batch, nothing else.
+
+use std::time::{Duration, Instant};
+
+use sluice_types::{Change, ErrorKind};
+use sluice_wasm::{StepLimits, StepSpec};
+
+use crate::support::{TestHost, insert, people};
+
+fn limits() -> StepLimits {
+    StepLimits { memory: 16 << 20, batch_ms: 200, output: 4 << 20, value: 1 << 20 }
+}
+
+/// Applies a batch with one poison event to a guest that does `action` then; the kind of the error and how long it took.
+async fn poisoned(host: &TestHost, action: &str) -> (ErrorKind, String, Duration) {
+    let table = people();
+    let config = format!(
+        r#"{{"do":{action},"read":["name"],"when":{{"column":"name","equals":"poison"}}}}"#,
+    );
+    let step = StepSpec { limits: limits(), ..StepSpec::new("probe", config, "p") };
+    let mut line = host.open(&table, vec![step]).await.unwrap();
+    let changes = vec![insert(1, "a"), insert(2, "poison"), insert(3, "b")];
+    let events = crate::support::events(&table, changes);
+    let started = Instant::now();
+    let failed = line.transform.apply(events.clone()).await.expect_err(action);
+    let took = started.elapsed();
+    assert_eq!(failed.events, events, "{action}");
+    // The next batch finds a working instance.
+    let made = line.apply(vec![insert(4, "c")]).await.unwrap();
+    assert!(matches!(&made.events[0].change, Change::Insert(_)));
+    (failed.error.kind(), failed.error.to_string(), took)
+}
+
+#[tokio::test]
+async fn a_guest_that_runs_for_ever_is_interrupted() {
+    let host = TestHost::new().await;
+    let (kind, text, took) = poisoned(&host, r#""spin""#).await;
+    assert_eq!(kind, ErrorKind::PluginTimeout, "{text}");
+    assert!(took > Duration::from_millis(150) && took < Duration::from_secs(3), "{took:?}");
+    assert_eq!(host.host.metrics().instances_discarded, 1);
+}
+
+#[tokio::test]
+async fn a_spinning_guest_does_not_block_the_runtime() {
+    // One thread only: the test's own.
+    let host = TestHost::new().await;
+    let poisoned = poisoned(&host, r#""spin""#);
+    let ticks = async {
+        let mut ticks = 0;
+        loop {
+            tokio::time::sleep(Duration::from_millis(10)).await;
+            ticks += 1;
+            if ticks == 10 {
+                return;
+            }
+        }
+    };
+    tokio::select! {
+        _ = poisoned => panic!("the runtime stood still while the guest was spinning"),
+        () = ticks => {}
+    }
+}
+
+#[tokio::test]
+async fn memory_and_stack_have_limits() {
+    let host = TestHost::new().await;
+    let (kind, text, _) = poisoned(&host, r#""allocate""#).await;
+    assert_eq!(kind, ErrorKind::PluginMemory, "{text}");
+    let (kind, text, _) = poisoned(&host, r#""recurse""#).await;
+    assert_eq!(kind, ErrorKind::PluginTrap, "{text}");
+    let (kind, text, _) = poisoned(&host, r#""trap""#).await;
+    assert_eq!(kind, ErrorKind::PluginTrap, "{text}");
+    assert!(!text.contains("told"), "what a guest says is data: {text}");
+}
+
+#[tokio::test]
+async fn a_guest_may_fail_a_batch() {
+    let host = TestHost::new().await;
+    let table = people();
+    let mut line = host.probe(&table, r#"{"do":"fail"}"#).await.unwrap();
+    let failed = line.apply(vec![insert(1, "a")]).await.unwrap_err();
+    assert_eq!(failed.error.kind(), ErrorKind::PluginFailed);
+    assert_eq!(failed.error.guest_text(), Some("told to fail the batch"));
+    assert!(!failed.error.to_string().contains("told"));
+    // Failing is no crash: the instance lives.
+    assert_eq!(host.host.metrics().instances_discarded, 0);
+}
+
+#[tokio::test]
+async fn nonsense_is_told_apart_from_rows() {
+    let host = TestHost::new().await;
+    for action in [
+        "short-column", "long-column", "wrong-type", "undeclared-column", "column-twice", "bad-state", "short-state",
+        "bad-bool", "descending-offsets", "offsets-beyond-end", "offsets-in-character", "first-offset-not-zero",
+        "joined-count", "descending-select", "select-beyond-end", "select-undeclared", "short-kinds", "bad-kind",
+        "kinds-undeclared", "short-routes", "bad-route", "reject-beyond-end", "reject-unknown-column",
+    ] {
+        let (kind, text, _) = poisoned(&host, &format!("\"{action}\"")).await;
+        assert_eq!(kind, ErrorKind::PluginOutput, "{action}: {text}");
+    }
+}
+
+#[tokio::test]
+async fn answers_have_limits() {
+    let host = TestHost::new().await;
+    for (action, times) in [
+        ("too-many-rejects", 1_001),
+        ("long-reject", 1_025),
+        // a gigabyte and more, of one megabyte
+        ("aliased-rejects", 1_000),
+        ("aliased-columns", 1_000),
+        ("huge-output", 3 << 20),
+        ("fan-out", 100_000),
+    ] {
+        let (kind, text, took) = poisoned(&host, &format!(r#""{action}","times":{times}"#)).await;
+        assert_eq!(kind, ErrorKind::PluginOutput, "{action}: {text}");
+        assert!(took < Duration::from_secs(2), "{action}: {took:?}");
+    }
+}
+
+#[tokio::test]
+async fn a_large_batch_crosses_in_parts() {
+    let host = TestHost::new().await;
+    let table = people();
+    for action in ["echo", "fan-out"] {
+        let config = format!(r#"{{"do":"{action}","read":["name"],"times":1}}"#);
+        let step = StepSpec { limits: limits(), ..StepSpec::new("probe", config, "p") };
+        let mut line = host.open(&table, vec![step]).await.unwrap();
+        // 10,000 images are more than one call takes; 40 MB are more than the guest has room for.
+        let made = line.apply((0..10_000).map(|id| insert(id, "a")).collect()).await.unwrap();
+        assert_eq!(made.events.len(), 10_000);
+        let long = "x".repeat(100_000);
+        let made = line.apply((0..400).map(|id| insert(id, &long)).collect()).await.unwrap();
+        let ids: Vec<_> = made.events.iter().map(|event| event.index).collect();
+        assert_eq!(ids, (0..400).collect::<Vec<u64>>(), "{action}");
+        assert!(made.rejected.is_empty());
+    }
+}

@@ -1,0 +1,179 @@
+//! What is found before a row flows: components, configurations, plans, keys.
+
+use std::sync::Arc;
+
+use bytes::Bytes;
+use sluice_guests::{PROBE, guest};
+use sluice_types::{ColumnType, Digest, Error, ErrorKind, TableSchema};
+use sluice_wasm::{Grants, Host, StepSpec};
+
+use crate::support::{TestHost, people, spec, table};
+
+async fn refused(host: &TestHost, table: &Arc<TableSchema>, config: &str) -> Error {
+    match host.probe(table, config).await {
+        Ok(_) => panic!("{config} was opened"),
+        Err(error) => error,
+    }
+}
+
+#[tokio::test]
+async fn plans_that_make_no_sense_are_refused() {
+    let host = TestHost::new().await;
+    for action in [
+        "plan-reads-unknown", "plan-reads-twice", "plan-writes-unknown", "plan-writes-twice", "plan-renames-to-existing",
+        "plan-drops-unknown", "plan-from-unknown",
+    ] {
+        let error = refused(&host, &people(), &format!(r#"{{"do":"{action}"}}"#)).await;
+        assert_eq!(error.kind(), ErrorKind::PluginRefused, "{action}: {error}");
+        assert_eq!(error.all_findings()[0].path, "pipelines.p.tables[0].transform[0]");
+    }
+    for (config, says) in [
+        (r#"{"do":"nothing","drop":["id"]}"#, "out of the key"),
+        (r#"{"do":"drop","no-before-images":true}"#, "images before an update"),
+        (r#"{"do":"echo","no-before-images":true}"#, "images before an update"),
+        (r#"{"do":"nothing","rename":[["name","note"]]}"#, "two columns are named `note`"),
+        (r#"{"do":"echo","read":["name"],"drop":["name"]}"#, "writes column 1 and drops it"),
+    ] {
+        let error = refused(&host, &people(), config).await;
+        assert!(error.to_string().contains(says), "{config}: {error}");
+    }
+}
+
+#[tokio::test]
+async fn a_plugin_that_breaks_when_it_is_opened_is_no_fault_of_an_event() {
+    let host = TestHost::new().await;
+    let error = refused(&host, &people(), r#"{"do":"trap-at-open"}"#).await;
+    assert_eq!(error.kind(), ErrorKind::PluginInvalid, "{error}");
+    let tiny = sluice_wasm::StepLimits { memory: 64 << 10, ..Default::default() };
+    let step = StepSpec { limits: tiny, ..StepSpec::new("probe", r#"{"do":"echo"}"#, "p") };
+    let Err(error) = host.open(&people(), vec![step]).await else { panic!("64 KiB are enough?") };
+    assert_eq!(error.kind(), ErrorKind::PluginInvalid, "{error}");
+}
+
+#[tokio::test]
+async fn configuration_errors_have_their_place_in_the_file() {
+    let host = TestHost::new().await;
+    let error = refused(&host, &people(), r#"{"do":"config-errors"}"#).await;
+    assert_eq!(error.kind(), ErrorKind::PluginConfig);
+    let paths: Vec<&str> = error.all_findings().iter().map(|finding| finding.path.as_str()).collect();
+    let step = "pipelines.p.tables[0].transform[0].config";
+    assert_eq!(paths, [format!("{step}.do"), format!("{step}.version")]);
+}
+
+#[tokio::test]
+async fn a_denied_column_can_not_be_read() {
+    let host = TestHost::new().await;
+    let step = |config: &str| StepSpec { deny: vec!["note".into()], ..StepSpec::new("probe", config, "p") };
+    host.open(&people(), vec![step(r#"{"do":"echo","read":["name"]}"#)]).await.unwrap();
+    let Err(error) = host.open(&people(), vec![step(r#"{"do":"echo"}"#)]).await else { panic!("it was read") };
+    assert_eq!(error.kind(), ErrorKind::PluginRefused);
+    assert!(error.to_string().contains("reads column `note`"), "{error}");
+}
+
+#[tokio::test]
+async fn a_chain_is_checked_from_end_to_end() {
+    let host = TestHost::new().await;
+    let step = |at: usize, config: &str| StepSpec::new("probe", config, format!("p.transform[{at}]"));
+    let renames = step(0, r#"{"do":"nothing","rename":[["name","full_name"]]}"#);
+    let line = host.open(&people(), vec![renames.clone(), step(1, r#"{"do":"echo","read":["full_name"]}"#)]).await;
+    let lineage = line.unwrap().chains.lineage();
+    assert_eq!(lineage[0].steps[1].plan.as_ref().unwrap().reads, ["full_name"]);
+    let Err(error) = host.open(&people(), vec![renames, step(1, r#"{"do":"echo","read":["name"]}"#)]).await else {
+        panic!("the second step read a column that the first renamed")
+    };
+    assert_eq!(error.all_findings()[0].path, "p.transform[1].config.read", "{error}");
+}
+
+#[tokio::test]
+async fn an_output_key_must_be_computable_from_every_before_image() {
+    let host = TestHost::new().await;
+    let open = |columns: &'static [(&'static str, ColumnType)], complete: bool| {
+        let host = host.host.clone();
+        async move {
+            let table = table(columns);
+            let step = StepSpec::new("probe", r#"{"do":"echo"}"#, "p");
+            let chains = sluice_wasm::ChainSpec { complete_before_images: complete, ..spec(vec![step]) };
+            host.chains(&"p".into(), chains).await.unwrap().transform().open(&table, &table).await
+        }
+    };
+    // The key from the key: always there.
+    open(&[("id", ColumnType::Int64), ("name", ColumnType::Text)], false).await.unwrap();
+    open(&[("id", ColumnType::Int64), ("name", ColumnType::Text)], true).await.unwrap();
+    // A route depends on what is read.
+    let table = people();
+    let step = StepSpec::new("probe", r#"{"do":"route","read":["name"]}"#, "p");
+    let chains = sluice_wasm::ChainSpec { complete_before_images: false, ..spec(vec![step]) };
+    let mut transform = host.host.chains(&"p".into(), chains).await.unwrap().transform();
+    let error = transform.open(&table, &table).await.unwrap_err();
+    assert!(error.to_string().contains("REPLICA IDENTITY FULL"), "{error}");
+}
+
+#[tokio::test]
+async fn a_table_that_a_plugin_declines_is_skipped() {
+    let host = TestHost::new().await;
+    let table = people();
+    let chains = host.chains(vec![StepSpec::new("probe", r#"{"do":"decline"}"#, "p")]).await.unwrap();
+    let opened = chains.transform().open(&table, &table).await.unwrap();
+    assert!(!opened.active);
+    assert_eq!(opened.outputs, [table]);
+}
+
+#[tokio::test]
+async fn files_that_are_no_transforms_say_so() {
+    let host = TestHost::new().await;
+    let truncated = PROBE[..PROBE.len() / 2].to_vec();
+    for (name, bytes, kind, says) in [
+        ("empty", vec![], ErrorKind::PluginInvalid, "not a valid WebAssembly component"),
+        ("text", b"#!/bin/sh".to_vec(), ErrorKind::PluginInvalid, "not a valid WebAssembly component"),
+        ("module", b"\0asm\x01\0\0\0".to_vec(), ErrorKind::PluginInvalid, "not a valid WebAssembly component"),
+        ("half", truncated, ErrorKind::PluginInvalid, "not a valid WebAssembly component"),
+        ("resolver", guest("resolver").to_vec(), ErrorKind::PluginInvalid, "does not implement the world"),
+        ("clock", guest("forbidden-import").to_vec(), ErrorKind::PluginRefused, "wasi:clocks/monotonic-clock"),
+    ] {
+        host.put(name, &bytes);
+        let error = host.chains(vec![StepSpec::new(name, "{}", "a.b")]).await.err().unwrap();
+        assert_eq!(error.kind(), kind, "{name}: {error}");
+        assert!(error.to_string().contains(says), "{name}: {error}");
+        assert_eq!(error.all_findings()[0].path, "a.b.plugin");
+    }
+}
+
+#[tokio::test]
+async fn every_finding_comes_at_once() {
+    let host = TestHost::new().await;
+    let granted = Grants { interfaces: ["log".to_string()].into() };
+    let error = host
+        .chains(vec![
+            StepSpec::new("prob", "{}", "a"),
+            StepSpec { grant: granted, ..StepSpec::new("probe", "{}", "b") },
+            StepSpec::new("../probe", "{}", "c"),
+            StepSpec { digest: Some(Digest::of(b"x")), ..StepSpec::new("probe", "{}", "d") },
+        ])
+        .await
+        .err()
+        .unwrap();
+    let found: Vec<(&str, &str)> =
+        error.all_findings().iter().map(|finding| (finding.path.as_str(), &*finding.code)).collect();
+    assert_eq!(
+        found,
+        [("a.plugin", "plugin-missing"), ("b.grant", "not_built"), ("c.plugin", "plugin-missing"), ("d.plugin", "plugin-missing")]
+    );
+    assert!(error.all_findings()[0].remedy.contains("did you mean `probe`?"), "{error}");
+}
+
+#[tokio::test]
+async fn a_component_describes_itself_and_its_plan() {
+    let host: Host = TestHost::new().await.host;
+    let inspection = host.inspect(Bytes::from_static(PROBE)).await.unwrap();
+    assert_eq!((inspection.name.as_str(), inspection.world), ("probe", "transform-plugin"));
+    assert!(inspection.imports.is_empty());
+    assert_eq!(inspection.digest, Digest::of(PROBE));
+    let plan = host.inspect_plan(Bytes::from_static(PROBE), &people(), r#"{"do":"echo","read":["name"],"drop":["note"]}"#);
+    let plan = plan.await.unwrap().unwrap();
+    assert_eq!(plan.reads, ["name"]);
+    assert_eq!(plan.writes[0].name, "name");
+    assert_eq!(plan.drops, ["note"]);
+    assert_eq!(plan.output.iter().map(|column| column.name.as_str()).collect::<Vec<_>>(), ["id", "name"]);
+    let error = host.inspect_plan(Bytes::from_static(PROBE), &people(), "nonsense").await.unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::PluginConfig);
+}
