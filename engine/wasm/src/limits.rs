@@ -17,8 +17,9 @@ pub(crate) const STACK_BYTES: usize = 512 << 10;
 pub(crate) const TABLE_ELEMENTS: usize = 200_000;
 /// Row images per guest call: guests never give memory back, and a deadline is per call.
 pub(crate) const IMAGES_PER_CALL: usize = 4_096;
-/// The share of an instance's memory that the columns of one call may fill.
-pub(crate) const INPUT_SHARE: u64 = 4;
+/// The share of an instance's memory that the columns of one call may fill: the guest copies them, grows buffers by doubling, and
+/// answers out of the same memory.
+pub(crate) const INPUT_SHARE: u64 = 16;
 /// Row images that one call may answer with (fan-out).
 pub(crate) const OUTPUT_IMAGES_PER_CALL: usize = 65_536;
 /// Rejects per call, and the length of each message in bytes.

@@ -145,7 +145,8 @@ fn output(sent: usize) -> impl Strategy<Value = Output> {
     select.prop_flat_map(move |select| {
         let rows = select.as_ref().map_or(sent, Vec::len);
         let state = prop_oneof![4 => Just(vec![]), 2 => list(0..3u8, rows), 1 => list(0..4u8, rows)];
-        let column = (0..11u32, state, data(rows)).prop_map(|(index, state, data)| Column { index, state, data });
+        let column =
+            (0..11u32, state, data(rows)).prop_map(|(index, state, data)| Column { index, state, data });
         let reject = (0..sent as u32 + 1, proptest::option::of(0..12u32))
             .prop_map(|(row, column)| RowError { row, column, message: "no".into() });
         (

@@ -14,9 +14,8 @@ fn limits() -> StepLimits {
 /// Applies a batch with one poison event to a guest that does `action` then; the kind of the error and how long it took.
 async fn poisoned(host: &TestHost, action: &str) -> (ErrorKind, String, Duration) {
     let table = people();
-    let config = format!(
-        r#"{{"do":{action},"read":["name"],"when":{{"column":"name","equals":"poison"}}}}"#,
-    );
+    let config =
+        format!(r#"{{"do":{action},"read":["name"],"when":{{"column":"name","equals":"poison"}}}}"#,);
     let step = StepSpec { limits: limits(), ..StepSpec::new("probe", config, "p") };
     let mut line = host.open(&table, vec![step]).await.unwrap();
     let changes = vec![insert(1, "a"), insert(2, "poison"), insert(3, "b")];
@@ -90,10 +89,29 @@ async fn a_guest_may_fail_a_batch() {
 async fn nonsense_is_told_apart_from_rows() {
     let host = TestHost::new().await;
     for action in [
-        "short-column", "long-column", "wrong-type", "undeclared-column", "column-twice", "bad-state", "short-state",
-        "bad-bool", "descending-offsets", "offsets-beyond-end", "offsets-in-character", "first-offset-not-zero",
-        "joined-count", "descending-select", "select-beyond-end", "select-undeclared", "short-kinds", "bad-kind",
-        "kinds-undeclared", "short-routes", "bad-route", "reject-beyond-end", "reject-unknown-column",
+        "short-column",
+        "long-column",
+        "wrong-type",
+        "undeclared-column",
+        "column-twice",
+        "bad-state",
+        "short-state",
+        "bad-bool",
+        "descending-offsets",
+        "offsets-beyond-end",
+        "offsets-in-character",
+        "first-offset-not-zero",
+        "joined-count",
+        "descending-select",
+        "select-beyond-end",
+        "select-undeclared",
+        "short-kinds",
+        "bad-kind",
+        "kinds-undeclared",
+        "short-routes",
+        "bad-route",
+        "reject-beyond-end",
+        "reject-unknown-column",
     ] {
         let (kind, text, _) = poisoned(&host, &format!("\"{action}\"")).await;
         assert_eq!(kind, ErrorKind::PluginOutput, "{action}: {text}");

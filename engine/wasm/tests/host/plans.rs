@@ -20,8 +20,13 @@ async fn refused(host: &TestHost, table: &Arc<TableSchema>, config: &str) -> Err
 async fn plans_that_make_no_sense_are_refused() {
     let host = TestHost::new().await;
     for action in [
-        "plan-reads-unknown", "plan-reads-twice", "plan-writes-unknown", "plan-writes-twice", "plan-renames-to-existing",
-        "plan-drops-unknown", "plan-from-unknown",
+        "plan-reads-unknown",
+        "plan-reads-twice",
+        "plan-writes-unknown",
+        "plan-writes-twice",
+        "plan-renames-to-existing",
+        "plan-drops-unknown",
+        "plan-from-unknown",
     ] {
         let error = refused(&host, &people(), &format!(r#"{{"do":"{action}"}}"#)).await;
         assert_eq!(error.kind(), ErrorKind::PluginRefused, "{action}: {error}");
@@ -65,7 +70,9 @@ async fn a_denied_column_can_not_be_read() {
     let host = TestHost::new().await;
     let step = |config: &str| StepSpec { deny: vec!["note".into()], ..StepSpec::new("probe", config, "p") };
     host.open(&people(), vec![step(r#"{"do":"echo","read":["name"]}"#)]).await.unwrap();
-    let Err(error) = host.open(&people(), vec![step(r#"{"do":"echo"}"#)]).await else { panic!("it was read") };
+    let Err(error) = host.open(&people(), vec![step(r#"{"do":"echo"}"#)]).await else {
+        panic!("it was read")
+    };
     assert_eq!(error.kind(), ErrorKind::PluginRefused);
     assert!(error.to_string().contains("reads column `note`"), "{error}");
 }
@@ -75,10 +82,12 @@ async fn a_chain_is_checked_from_end_to_end() {
     let host = TestHost::new().await;
     let step = |at: usize, config: &str| StepSpec::new("probe", config, format!("p.transform[{at}]"));
     let renames = step(0, r#"{"do":"nothing","rename":[["name","full_name"]]}"#);
-    let line = host.open(&people(), vec![renames.clone(), step(1, r#"{"do":"echo","read":["full_name"]}"#)]).await;
+    let line =
+        host.open(&people(), vec![renames.clone(), step(1, r#"{"do":"echo","read":["full_name"]}"#)]).await;
     let lineage = line.unwrap().chains.lineage();
     assert_eq!(lineage[0].steps[1].plan.as_ref().unwrap().reads, ["full_name"]);
-    let Err(error) = host.open(&people(), vec![renames, step(1, r#"{"do":"echo","read":["name"]}"#)]).await else {
+    let Err(error) = host.open(&people(), vec![renames, step(1, r#"{"do":"echo","read":["name"]}"#)]).await
+    else {
         panic!("the second step read a column that the first renamed")
     };
     assert_eq!(error.all_findings()[0].path, "p.transform[1].config.read", "{error}");
@@ -125,10 +134,20 @@ async fn files_that_are_no_transforms_say_so() {
     for (name, bytes, kind, says) in [
         ("empty", vec![], ErrorKind::PluginInvalid, "not a valid WebAssembly component"),
         ("text", b"#!/bin/sh".to_vec(), ErrorKind::PluginInvalid, "not a valid WebAssembly component"),
-        ("module", b"\0asm\x01\0\0\0".to_vec(), ErrorKind::PluginInvalid, "not a valid WebAssembly component"),
+        (
+            "module",
+            b"\0asm\x01\0\0\0".to_vec(),
+            ErrorKind::PluginInvalid,
+            "not a valid WebAssembly component",
+        ),
         ("half", truncated, ErrorKind::PluginInvalid, "not a valid WebAssembly component"),
         ("resolver", guest("resolver").to_vec(), ErrorKind::PluginInvalid, "does not implement the world"),
-        ("clock", guest("forbidden-import").to_vec(), ErrorKind::PluginRefused, "wasi:clocks/monotonic-clock"),
+        (
+            "clock",
+            guest("forbidden-import").to_vec(),
+            ErrorKind::PluginRefused,
+            "wasi:clocks/monotonic-clock",
+        ),
     ] {
         host.put(name, &bytes);
         let error = host.chains(vec![StepSpec::new(name, "{}", "a.b")]).await.err().unwrap();
@@ -156,7 +175,12 @@ async fn every_finding_comes_at_once() {
         error.all_findings().iter().map(|finding| (finding.path.as_str(), &*finding.code)).collect();
     assert_eq!(
         found,
-        [("a.plugin", "plugin-missing"), ("b.grant", "not_built"), ("c.plugin", "plugin-missing"), ("d.plugin", "plugin-missing")]
+        [
+            ("a.plugin", "plugin-missing"),
+            ("b.grant", "not_built"),
+            ("c.plugin", "plugin-missing"),
+            ("d.plugin", "plugin-missing")
+        ]
     );
     assert!(error.all_findings()[0].remedy.contains("did you mean `probe`?"), "{error}");
 }
@@ -168,8 +192,8 @@ async fn a_component_describes_itself_and_its_plan() {
     assert_eq!((inspection.name.as_str(), inspection.world), ("probe", "transform-plugin"));
     assert!(inspection.imports.is_empty());
     assert_eq!(inspection.digest, Digest::of(PROBE));
-    let plan = host.inspect_plan(Bytes::from_static(PROBE), &people(), r#"{"do":"echo","read":["name"],"drop":["note"]}"#);
-    let plan = plan.await.unwrap().unwrap();
+    let config = r#"{"do":"echo","read":["name"],"drop":["note"]}"#;
+    let plan = host.inspect_plan(Bytes::from_static(PROBE), &people(), config).await.unwrap().unwrap();
     assert_eq!(plan.reads, ["name"]);
     assert_eq!(plan.writes[0].name, "name");
     assert_eq!(plan.drops, ["note"]);

@@ -20,7 +20,9 @@ fn shown(line: &Line, made: &Transformed) -> Vec<String> {
                 other => format!("@{other} "),
             };
             let change = match &event.change {
-                Change::Update { before: Some(before), after } => format!("update {}->{}", name(before), name(after)),
+                Change::Update { before: Some(before), after } => {
+                    format!("update {}->{}", name(before), name(after))
+                }
                 Change::Update { before: None, after } => format!("update ->{}", name(after)),
                 Change::Truncate => "truncate".into(),
                 Change::Snapshot(row) | Change::Insert(row) | Change::Delete(row) => {
@@ -58,46 +60,103 @@ async fn images_pair_as_the_contract_says() {
         (
             r#"{"do":"echo","read":["name"]}"#,
             &[
-                "snapshot snap", "insert new", "update old->x", "update x->old", "update x->x", "update ->x",
-                "update ->keep", "delete x", "delete gone", "truncate", "insert x",
+                "snapshot snap",
+                "insert new",
+                "update old->x",
+                "update x->old",
+                "update x->x",
+                "update ->x",
+                "update ->keep",
+                "delete x",
+                "delete gone",
+                "truncate",
+                "insert x",
             ],
         ),
         (
             // A filter: a row that leaves is deleted, one that enters is inserted, one that was never there is nobody's business.
             &format!(r#"{{"do":"drop",{when}}}"#),
             &[
-                "snapshot snap", "insert new", "delete old", "insert old", "delete x?", "update ->keep", "delete gone",
+                "snapshot snap",
+                "insert new",
+                "delete old",
+                "insert old",
+                "delete x?",
+                "update ->keep",
+                "delete gone",
                 "truncate",
             ],
         ),
         (
             &format!(r#"{{"do":"fan-out","times":2,{when}}}"#),
             &[
-                "snapshot snap", "insert new", "update old->x", "insert x", "update x->old", "delete x", "update x->x",
-                "update x->x", "update ->x", "update ->x", "update ->keep", "delete x", "delete x", "delete gone",
-                "truncate", "insert x", "insert x",
+                "snapshot snap",
+                "insert new",
+                "update old->x",
+                "insert x",
+                "update x->old",
+                "delete x",
+                "update x->x",
+                "update x->x",
+                "update ->x",
+                "update ->x",
+                "update ->keep",
+                "delete x",
+                "delete x",
+                "delete gone",
+                "truncate",
+                "insert x",
+                "insert x",
             ],
         ),
         (
             &format!(r#"{{"do":"route",{when}}}"#),
             &[
-                "snapshot snap", "insert new", "delete old", "@side insert x", "@side delete x", "insert old",
-                "@side update x->x", "@side update ->x", "update ->keep", "@side delete x", "delete gone", "truncate",
+                "snapshot snap",
+                "insert new",
+                "delete old",
+                "@side insert x",
+                "@side delete x",
+                "insert old",
+                "@side update x->x",
+                "@side update ->x",
+                "update ->keep",
+                "@side delete x",
+                "delete gone",
+                "truncate",
                 "@side insert x",
             ],
         ),
         (
             &format!(r#"{{"do":"soft-delete",{when}}}"#),
             &[
-                "snapshot snap", "insert new", "update old->x", "update x->old", "update x->x", "update ->x",
-                "update ->keep", "update ->x", "delete gone", "truncate", "insert x",
+                "snapshot snap",
+                "insert new",
+                "update old->x",
+                "update x->old",
+                "update x->x",
+                "update ->x",
+                "update ->keep",
+                "update ->x",
+                "delete gone",
+                "truncate",
+                "insert x",
             ],
         ),
         (
             r#"{"do":"history","read":["name"]}"#,
             &[
-                "snapshot snap", "insert new", "insert x", "insert old", "insert x", "insert x", "insert keep", "insert x",
-                "insert gone", "truncate", "insert x",
+                "snapshot snap",
+                "insert new",
+                "insert x",
+                "insert old",
+                "insert x",
+                "insert x",
+                "insert keep",
+                "insert x",
+                "insert gone",
+                "truncate",
+                "insert x",
             ],
         ),
     ];
@@ -105,14 +164,15 @@ async fn images_pair_as_the_contract_says() {
         let mut line = host.probe(&table, config).await.unwrap();
         let made = line.apply(changes()).await.unwrap();
         // A delete by key of a row that the guest gave no values for: what it writes is not known.
-        let expected: Vec<String> = expected.iter().map(|line| line.replace("delete x?", "delete ?")).collect();
+        let expected: Vec<String> =
+            expected.iter().map(|line| line.replace("delete x?", "delete ?")).collect();
         assert_eq!(shown(&line, &made), expected, "{config}");
         let truncate = |change: &Change| matches!(change, Change::Truncate);
         for event in made.events.iter().filter(|event| !truncate(&event.change)) {
             let Value::Int64(id) = event.source_keys().0.unwrap().0[0] else { panic!("a key") };
-            let source = changes().into_iter().find(|change| {
-                change.identity().is_some_and(|row| row.get(0) == &Value::Int64(id))
-            });
+            let source = changes()
+                .into_iter()
+                .find(|change| change.identity().is_some_and(|row| row.get(0) == &Value::Int64(id)));
             assert_eq!(event.to_original().change, source.unwrap(), "{config}");
         }
     }
@@ -123,10 +183,12 @@ async fn a_rejected_event_goes_back_whole_and_the_rest_goes_on() {
     let host = TestHost::new().await;
     let table = people();
     for action in ["reject", "reject\",\"selects\":true,\"version\":\"v"] {
-        let config = format!(r#"{{"do":"{action}","read":["name"],"when":{{"column":"name","equals":"x"}}}}"#);
+        let config =
+            format!(r#"{{"do":"{action}","read":["name"],"when":{{"column":"name","equals":"x"}}}}"#);
         let mut line = host.probe(&table, &config).await.unwrap();
         let made = line.apply(changes()).await.unwrap();
-        let rejected: Vec<Change> = made.rejected.iter().map(|rejection| rejection.event.change.clone()).collect();
+        let rejected: Vec<Change> =
+            made.rejected.iter().map(|rejection| rejection.event.change.clone()).collect();
         let all = changes();
         assert_eq!(rejected, [2, 3, 4, 5, 7, 10].map(|at: usize| all[at].clone()));
         assert_eq!(made.events.len(), all.len() - rejected.len());
@@ -203,9 +265,14 @@ async fn events_of_several_tables_keep_their_order() {
     let mut transform = chains.transform();
     transform.open(&people, &people).await.unwrap();
     transform.open(&others, &others).await.unwrap();
-    let event = |table, id, name| sluice_types::Event::new(std::sync::Arc::clone(table), insert(id, name), 0, id as u64);
+    let event = |table, id, name| {
+        sluice_types::Event::new(std::sync::Arc::clone(table), insert(id, name), 0, id as u64)
+    };
     let events = vec![
-        event(&others, 0, "x"), event(&people, 1, "x"), event(&people, 2, "a"), event(&others, 3, "b"),
+        event(&others, 0, "x"),
+        event(&people, 1, "x"),
+        event(&people, 2, "a"),
+        event(&others, 3, "b"),
         event(&people, 4, "c"),
     ];
     let made = transform.apply(events).await.unwrap();

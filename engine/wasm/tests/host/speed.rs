@@ -12,7 +12,8 @@ const EVENTS: i64 = 1_000;
 /// 20 columns, of which two are read: `email` and `amount`.
 fn wide() -> std::sync::Arc<TableSchema> {
     let names: Vec<String> = (0..20).map(|at| format!("column{at}")).collect();
-    let mut columns: Vec<(&str, ColumnType)> = names.iter().map(|name| (name.as_str(), ColumnType::Text)).collect();
+    let mut columns: Vec<(&str, ColumnType)> =
+        names.iter().map(|name| (name.as_str(), ColumnType::Text)).collect();
     columns[0] = ("id", ColumnType::Int64);
     columns[7] = ("email", ColumnType::Text);
     columns[11] = ("amount", ColumnType::Text);

@@ -89,7 +89,10 @@ pub struct Line {
 
 impl Line {
     /// What becomes of these changes.
-    pub async fn apply(&mut self, changes: Vec<Change>) -> Result<Transformed, sluice_types::ports::ApplyFailed> {
+    pub async fn apply(
+        &mut self,
+        changes: Vec<Change>,
+    ) -> Result<Transformed, sluice_types::ports::ApplyFailed> {
         let events = events(&self.table, changes);
         self.transform.apply(events).await
     }

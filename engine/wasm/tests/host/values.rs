@@ -55,9 +55,11 @@ fn plain(ty: ColumnType) -> BoxedStrategy<Value> {
         ColumnType::Float64 => prop_oneof![any::<f64>().prop_filter("NaN", |f| !f.is_nan()), Just(f64::NAN)]
             .prop_map(Value::Float64)
             .boxed(),
-        ColumnType::Decimal => prop_oneof!["-?[0-9]{1,30}(\\.[0-9]{1,9})?", Just("NaN".into()), Just("-Infinity".into())]
-            .prop_map(|text: String| Value::Decimal(text.into()))
-            .boxed(),
+        ColumnType::Decimal => {
+            prop_oneof!["-?[0-9]{1,30}(\\.[0-9]{1,9})?", Just("NaN".into()), Just("-Infinity".into())]
+                .prop_map(|text: String| Value::Decimal(text.into()))
+                .boxed()
+        }
         ColumnType::Text => text().prop_map(|text| Value::Text(text.into())).boxed(),
         ColumnType::Bytes => {
             proptest::collection::vec(any::<u8>(), 0..20).prop_map(|bytes| Value::Bytes(bytes.into())).boxed()
@@ -65,7 +67,9 @@ fn plain(ty: ColumnType) -> BoxedStrategy<Value> {
         ColumnType::Date => any::<i32>().prop_map(Value::Date).boxed(),
         ColumnType::Time => (0..=86_400_000_000i64).prop_map(Value::Time).boxed(),
         ColumnType::Timestamp => prop_oneof![any::<i64>(), Just(i64::MAX)].prop_map(Value::Timestamp).boxed(),
-        ColumnType::Timestamptz => prop_oneof![any::<i64>(), Just(i64::MIN)].prop_map(Value::Timestamptz).boxed(),
+        ColumnType::Timestamptz => {
+            prop_oneof![any::<i64>(), Just(i64::MIN)].prop_map(Value::Timestamptz).boxed()
+        }
         ColumnType::Interval => any::<(i32, i32, i64)>()
             .prop_map(|(months, days, micros)| Value::Interval(Interval { months, days, micros }))
             .boxed(),
@@ -89,7 +93,9 @@ fn plain(ty: ColumnType) -> BoxedStrategy<Value> {
         ColumnType::ObjectId => any::<[u8; 12]>().prop_map(Value::ObjectId).boxed(),
         ColumnType::Enumeration => text().prop_map(|text| Value::Enum(text.into())).boxed(),
         ColumnType::Extended => ("[a-z]{1,5}:[a-z \\\\]{1,8}", text())
-            .prop_map(|(name, text)| Value::Extended(Extended { type_name: name.into(), text: text.into() }.into()))
+            .prop_map(|(name, text)| {
+                Value::Extended(Extended { type_name: name.into(), text: text.into() }.into())
+            })
             .boxed(),
     }
 }
@@ -132,11 +138,10 @@ fn every_value_comes_back_from_an_echo() {
     let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build().unwrap();
     for config in [r#"{"do":"echo"}"#, r#"{"do":"echo","joined":true}"#, r#"{"do":"fan-out","times":1}"#] {
         let table = every_type();
-        let line = runtime.block_on(async {
-            TestHost::new().await.probe(&table, config).await.unwrap()
-        });
+        let line = runtime.block_on(async { TestHost::new().await.probe(&table, config).await.unwrap() });
         let line = std::cell::RefCell::new(line);
-        let mut runner = TestRunner::new(Config { cases: 40, failure_persistence: None, ..Config::default() });
+        let mut runner =
+            TestRunner::new(Config { cases: 40, failure_persistence: None, ..Config::default() });
         runner
             .run(&proptest::collection::vec(change(), 1..20), |changes| {
                 let mut line = line.borrow_mut();
