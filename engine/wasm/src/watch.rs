@@ -27,7 +27,13 @@ impl Watcher {
         let changed: Arc<Notify> = host.began.clone();
         let wake = changed.clone();
         // What happened does not matter: the folder itself says what there is, even after missed events.
-        let watcher = notify::recommended_watcher(move |_| wake.notify_one()).map_err(unwatched)?;
+        // Reading the folder is told like a change of it: who woke for that would never sleep again.
+        let tell = move |event: notify::Result<notify::Event>| {
+            if !event.is_ok_and(|event| event.kind.is_access()) {
+                wake.notify_one();
+            }
+        };
+        let watcher = notify::recommended_watcher(tell).map_err(unwatched)?;
         let mut folder = Folder { dir, watcher, watched: false, host, seen: HashMap::new() };
         folder.watch()?;
         let task = tokio::spawn(async move {
