@@ -20,7 +20,7 @@ fn main() {
         println!("cargo::rerun-if-changed={}", root.join(watched).display());
     }
 
-    let mut code = String::from("const GUESTS: &[(&str, bool, &[u8])] = &[\n");
+    let mut code = String::from("const GUESTS: &[(&str, &str, bool, &[u8])] = &[\n");
     for guest in guests(&root) {
         let component = out.join(format!("{}.wasm", guest.name));
         let built = Command::new(root.join("scripts/build-guest")).arg(&guest.dir).arg(&component).output();
@@ -31,8 +31,8 @@ fn main() {
         }
         let _ = writeln!(
             code,
-            "    ({:?}, {}, include_bytes!(concat!(env!(\"OUT_DIR\"), \"/{}.wasm\"))),",
-            guest.name, guest.shipped, guest.name
+            "    ({:?}, {:?}, {}, include_bytes!(concat!(env!(\"OUT_DIR\"), \"/{}.wasm\"))),",
+            guest.name, guest.dir, guest.shipped, guest.name
         );
     }
     code.push_str("];\n");

@@ -14,7 +14,7 @@ pub const PROBE: &[u8] = include_bytes!(concat!(env!("OUT_DIR"), "/rust-probe.wa
 /// If there is none.
 pub fn guest(name: &str) -> &'static [u8] {
     match GUESTS.iter().find(|(known, ..)| *known == name) {
-        Some((_, _, bytes)) => bytes,
+        Some((.., bytes)) => bytes,
         None => panic!("there is no guest `{name}`; there are: {}", names().collect::<Vec<_>>().join(", ")),
     }
 }
@@ -24,10 +24,19 @@ pub fn names() -> impl Iterator<Item = &'static str> {
     GUESTS.iter().map(|(name, ..)| *name)
 }
 
+/// The folder of a guest's package.
+pub fn folder(name: &str) -> Option<&'static std::path::Path> {
+    GUESTS.iter().find(|(known, ..)| *known == name).map(|(_, folder, ..)| std::path::Path::new(*folder))
+}
+
 /// The shipped plugins, by name, as the host takes them.
 pub fn shipped() -> &'static [(&'static str, &'static [u8])] {
     static SHIPPED: std::sync::OnceLock<Vec<(&'static str, &'static [u8])>> = std::sync::OnceLock::new();
     SHIPPED.get_or_init(|| {
-        GUESTS.iter().filter(|(_, shipped, _)| *shipped).map(|(name, _, bytes)| (*name, *bytes)).collect()
+        GUESTS
+            .iter()
+            .filter(|(_, _, shipped, _)| *shipped)
+            .map(|(name, _, _, bytes)| (*name, *bytes))
+            .collect()
     })
 }

@@ -1,0 +1,123 @@
+//! A case as it stands in its file.
+
+use std::collections::BTreeMap;
+use std::path::Path;
+use std::sync::Arc;
+
+use serde::Deserialize;
+use serde_json::Value as Json;
+use sluice_types::{Column, ColumnType, TableId, TableSchema};
+
+/// The columns of one image by name. One that is left out is absent.
+pub type Fields = BTreeMap<String, Json>;
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Case {
+    /// What is shown, in a sentence.
+    #[allow(dead_code)] // for the reader
+    pub about: String,
+    pub table: Vec<ColumnDef>,
+    pub config: Json,
+    /// The columns that come out, in order, if the case is about them.
+    pub output: Option<Vec<ColumnDef>>,
+    /// What is wrong with the configuration; then there are no events.
+    #[serde(default)]
+    pub errors: Vec<ExpectedError>,
+    #[serde(default)]
+    pub events: Vec<EventCase>,
+}
+
+#[derive(Clone, Debug, PartialEq, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct ColumnDef {
+    pub name: String,
+    #[serde(rename = "type")]
+    pub ty: ColumnType,
+    #[serde(default)]
+    pub key: bool,
+    /// If left out: everything but the key may be null.
+    pub nullable: Option<bool>,
+    #[serde(default)]
+    pub native: String,
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct ExpectedError {
+    /// A JSON Pointer into the configuration.
+    pub path: String,
+    /// Part of what is said.
+    pub message: String,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct EventCase {
+    pub event: ChangeDef,
+    /// What comes out, in order.
+    pub gives: Option<Vec<ChangeDef>>,
+    /// Why it is refused instead.
+    pub rejects: Option<ExpectedReject>,
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct ExpectedReject {
+    pub column: Option<String>,
+    /// Part of what is said.
+    pub message: String,
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum ChangeDef {
+    Snapshot(Fields),
+    Insert(Fields),
+    Update { before: Option<Fields>, after: Fields },
+    Delete(Fields),
+}
+
+impl Case {
+    pub fn load(path: &Path) -> Result<Case, String> {
+        let text = std::fs::read_to_string(path).map_err(|error| error.to_string())?;
+        let json: Json = serde_saphyr::from_str(&text).map_err(|error| error.to_string())?;
+        let case: Case = serde_json::from_value(json).map_err(|error| error.to_string())?;
+        if case.errors.is_empty() == case.events.is_empty() {
+            return Err("a case has either `errors` or `events`".into());
+        }
+        Ok(case)
+    }
+
+    pub fn schema(&self) -> TableSchema {
+        let column = |(slot, def): (usize, &ColumnDef)| Column {
+            name: def.name.as_str().into(),
+            ty: def.ty,
+            native: def.native.as_str().into(),
+            nullable: def.nullable.unwrap_or(!def.key),
+            slot: slot as u32,
+        };
+        TableSchema {
+            table: TableId::new("", "t"),
+            database: "test".into(),
+            kind: "memory".into(),
+            version: 1,
+            columns: self.table.iter().enumerate().map(column).collect(),
+            key: (0..self.table.len() as u32).filter(|&at| self.table[at as usize].key).collect(),
+        }
+    }
+}
+
+/// A schema in the words of a case.
+pub fn described(schema: &Arc<TableSchema>) -> Vec<ColumnDef> {
+    let columns = schema.columns.iter().enumerate();
+    columns
+        .map(|(at, column)| ColumnDef {
+            name: column.name.to_string(),
+            ty: column.ty,
+            key: schema.is_key(at),
+            nullable: Some(column.nullable),
+            native: column.native.to_string(),
+        })
+        .collect()
+}
