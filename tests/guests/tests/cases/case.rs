@@ -81,7 +81,10 @@ pub enum ChangeDef {
 impl Case {
     pub fn load(path: &Path) -> Result<Case, String> {
         let text = std::fs::read_to_string(path).map_err(|error| error.to_string())?;
-        let json: Json = serde_saphyr::from_str(&text).map_err(|error| error.to_string())?;
+        // `y` and `on` are names of columns here, as everywhere since YAML 1.2.
+        let options = serde_saphyr::options! { strict_booleans: true };
+        let json: Json =
+            serde_saphyr::from_str_with_options(&text, options).map_err(|error| error.to_string())?;
         let case: Case = serde_json::from_value(json).map_err(|error| error.to_string())?;
         if case.errors.is_empty() == case.events.is_empty() {
             return Err("a case has either `errors` or `events`".into());

@@ -10,6 +10,7 @@ use case::Case;
 
 #[tokio::test(flavor = "multi_thread")]
 async fn every_case_holds() {
+    let cache = tempfile::tempdir().unwrap();
     let mut failures = Vec::new();
     let mut count = 0;
     for guest in sluice_guests::names() {
@@ -18,7 +19,7 @@ async fn every_case_holds() {
             count += 1;
             let place = format!("{guest}/{}", path.file_name().unwrap_or_default().to_string_lossy());
             let outcome = match Case::load(&path) {
-                Ok(case) => run::run(guest, &case).await,
+                Ok(case) => run::run(guest, &case, cache.path()).await,
                 Err(why) => Err(why),
             };
             if let Err(why) = outcome {

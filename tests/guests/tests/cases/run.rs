@@ -1,6 +1,7 @@
 //! One case, through the host.
 
 use std::collections::BTreeMap;
+use std::path::Path;
 use std::sync::Arc;
 
 use sluice_kit::TestClock;
@@ -14,11 +15,11 @@ use crate::value;
 /// Where the step would stand in a configuration file.
 const PATH: &str = "step";
 
-pub async fn run(guest: &str, case: &Case) -> Result<(), String> {
+/// Compiled plugins are kept in `cache`, so that each is compiled once for all of its cases.
+pub async fn run(guest: &str, case: &Case, cache: &Path) -> Result<(), String> {
     let schema = Arc::new(case.schema());
-    let folder = tempfile::tempdir().map_err(|error| error.to_string())?;
     let host = Host::new(HostOptions {
-        cache_dir: folder.path().to_path_buf(),
+        cache_dir: cache.to_path_buf(),
         cache_key: [7; 32],
         plugin_dir: None,
         shipped: Box::leak(Box::new([(name(guest), sluice_guests::guest(guest))])),
@@ -28,11 +29,9 @@ pub async fn run(guest: &str, case: &Case) -> Result<(), String> {
     });
     let host = host.await.map_err(told)?;
     let step = StepSpec::new(guest, case.config.to_string(), PATH);
-    let spec = ChainSpec { tables: BTreeMap::from([(schema.table.clone(), vec![step])]) };
-    let chains = host
-        .chains(&PipelineId("cases".into()), spec)
-        .await
-        .map_err(told)?;
+    let tables = BTreeMap::from([(schema.table.clone(), vec![step])]);
+    let spec = ChainSpec { tables, ..ChainSpec::default() };
+    let chains = host.chains(&PipelineId("cases".into()), spec).await.map_err(told)?;
     let mut transform = chains.transform();
     let opened = match transform.open(&schema, &schema).await {
         Ok(_) if !case.errors.is_empty() => return Err("the configuration was taken".into()),
