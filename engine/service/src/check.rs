@@ -125,8 +125,10 @@ impl Checker<'_> {
 
     async fn pipelines(&mut self, host: &Host) {
         for (name, pipeline) in &self.config.pipelines {
-            match pipeline.lines(name, self.config).await {
-                Ok(lines) => {
+            match pipeline.plan(name, self.config).await {
+                Ok((lines, errors)) => {
+                    // A fault of one table must not hide those of the others.
+                    self.findings.extend(errors);
                     for (index, line) in lines.into_iter().enumerate() {
                         self.line(host, pipeline, &line, index == 0).await;
                         self.planned.push(line);
@@ -170,6 +172,7 @@ impl Checker<'_> {
                                 .map(|schema| TargetTable { schema, path: route.path.clone() }),
                         );
                     }
+                    Err(error) if self.is_known(&error, &route.path) => {}
                     Err(error) => found.extend(findings_of(&error, &route.path)),
                 }
             }
@@ -183,6 +186,15 @@ impl Checker<'_> {
         let checked = line.target.check_target(&targets).await;
         let at = |error: &Error| findings_of(error, database);
         self.findings.extend(checked.map_or_else(|error| at(&error), |found| located(found, database)));
+    }
+
+    /// Whether the plan of the lines has told the same of this table already.
+    fn is_known(&self, error: &Error, path: &str) -> bool {
+        error.all_findings().is_empty()
+            && self
+                .findings
+                .iter()
+                .any(|known| known.code == error.kind().code() && known.path.starts_with(path))
     }
 
     async fn source(&self, pipeline: &Pipeline, line: &PlannedLine) -> Vec<Finding> {

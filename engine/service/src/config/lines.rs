@@ -50,6 +50,12 @@ impl Pipeline {
     /// Errors: the source's own (`unreachable`, ...), and `config-invalid` or `table-missing` with every finding: tables that are
     /// not there, keys and columns that don't fit, target tables that collide.
     pub async fn lines(&self, name: &str, config: &Config) -> Result<Vec<PlannedLine>> {
+        let (lines, errors) = self.plan(name, config).await?;
+        if errors.is_empty() { Ok(lines) } else { Err(self.refused(name, config, errors)) }
+    }
+
+    /// [`Pipeline::lines`] for those who go on looking: what can be planned, and what keeps it from running.
+    pub(crate) async fn plan(&self, name: &str, config: &Config) -> Result<(Vec<PlannedLine>, Vec<Finding>)> {
         let source = database(config, &self.source)?;
         let mut findings = Vec::new();
         let matched = self.match_tables(source.endpoint.as_ref(), &mut findings).await.map_err(|error| {
@@ -68,11 +74,8 @@ impl Pipeline {
         }
         let (errors, warnings): (Vec<_>, Vec<_>) =
             findings.into_iter().partition(|finding| finding.severity == Severity::Error);
-        if errors.is_empty() {
-            lines.iter_mut().for_each(|line| line.warnings = warnings.clone());
-            return Ok(lines);
-        }
-        Err(self.refused(name, config, errors))
+        lines.iter_mut().for_each(|line| line.warnings = warnings.clone());
+        Ok((lines, errors))
     }
 
     /// A line that only misses tables waits for them; any other fault needs the file to be changed.
