@@ -1,5 +1,7 @@
 //! The host against guests that do everything a guest may do, and much that it may not.
 
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::print_stdout)] // tests
+
 mod limits;
 mod plans;
 mod shapes;
