@@ -50,7 +50,8 @@ fn rows_go_through_the_shipped_plugins() {
 fn a_deleted_pipeline_leaves_the_source_as_it_was() {
     let place = Place::new(PEOPLE);
     place.add_people(3);
-    let schema = "SELECT type, name, sql FROM sqlite_schema ORDER BY name";
+    // SQLite's own counters, once they are there, can't be dropped by anybody.
+    let schema = "SELECT type, name, sql FROM sqlite_schema WHERE name <> 'sqlite_sequence' ORDER BY name";
     let before = place.rows("source.db", schema);
     place.good(&["sync"]);
     assert_ne!(place.rows("source.db", schema), before, "changes are captured by triggers");

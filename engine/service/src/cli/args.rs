@@ -55,6 +55,9 @@ pub enum Command {
         offline: bool,
     },
     /// Run to completion: copy if needed, then all changes up to now, then end
+    ///
+    /// A pipeline that was paused is resumed. SIGTERM or SIGINT: it stops after the current batch, and goes on from there when it is
+    /// run again.
     Sync {
         /// Which pipelines; all when none is named
         pipelines: Vec<String>,
