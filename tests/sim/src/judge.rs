@@ -185,10 +185,15 @@ impl Judge {
         }
     }
 
-    /// Every event that could not be applied is kept once (I3), and no letter is of an event that could have been.
-    pub fn letters(&self) {
+    /// Every event that could not be applied is kept once (I3), and where all could be, none is: without `poison` there is no
+    /// reason for any, for the target has the constraints of the source.
+    pub fn letters(&self, poison: u64) {
         let letters = self.state.letters(&pipeline());
         self.count(|report| report.letters += letters.len() as u64);
+        if let (0, Some(letter)) = (poison, letters.first()) {
+            let (id, reason, change) = (&letter.id, &letter.reason.code, letter.event.change.name());
+            self.accuse("I3", format!("{id}, a good {change}, became a dead letter: {reason}"));
+        }
         for (number, letter) in letters.iter().enumerate() {
             if letters[..number].iter().any(|other| other.id == letter.id) {
                 self.accuse("I3", format!("{} was kept twice", letter.id));

@@ -135,7 +135,7 @@ impl World {
         }
         // I11: as if nothing had happened.
         self.judge.compare(&self.target.contents(), self.source.end(), "I11");
-        self.judge.letters();
+        self.judge.letters(self.plan.poison);
         if self.source.log_len() > 0 {
             self.judge.accuse("I1", "what is durable was not confirmed in the end".into());
         }
@@ -204,7 +204,7 @@ impl World {
         let (deed, table, all) = {
             let mut rng = self.rng.borrow_mut();
             let table = rng.pick(&self.plan.spec.tables).from.clone();
-            (rng.below(9), table, rng.chance(50))
+            (rng.below(10), table, rng.chance(50))
         };
         trace(|| format!("deed {deed} of {table}"));
         match deed {
@@ -223,6 +223,13 @@ impl World {
             4 => drop(handle.resnapshot(if all { vec![] } else { vec![table] }).await),
             5 => self.source.interrupt(),
             6 => self.target.interrupt(),
+            7 => {
+                // I12: what the line has not confirmed is gone.
+                self.source.purge_log();
+                if all {
+                    self.source.interrupt();
+                }
+            }
             _ => self.back_up_or_restore(),
         }
     }

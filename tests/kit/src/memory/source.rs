@@ -155,8 +155,10 @@ impl Source for MemorySource {
             if let Some(missing) = tables.iter().find(|table| !core.tables.contains_key(&table.table)) {
                 return Err(table_missing(&missing.table));
             }
-            // As a slot does: everything before the start is visible to every snapshot that follows.
-            core.reveal_all();
+            if !core.marks.contains_key(&self.pipeline) {
+                // As the making of a slot does: everything before the start is visible to every snapshot that follows.
+                core.reveal_all();
+            }
             core.captured.extend(tables.iter().map(|table| table.table.clone()));
             if core.marks.is_empty() {
                 (core.kept_after, core.log) = (core.end, Default::default());
