@@ -11,7 +11,7 @@ use crate::DRAIN_MS_MAX;
 use crate::handle::{Command, Controls, Request, Shared};
 use crate::line::{Ended, Ports};
 use crate::session::{Context, Outcome, session};
-use crate::spec::{LineSpec, OnError, Until};
+use crate::spec::{LineSpec, OnError, OnPositionLost, Until};
 use crate::status::Phase;
 
 /// The code of a pause that a person asked for, where errors have theirs.
@@ -245,6 +245,12 @@ impl Supervisor {
         }
         let ends = self.context.until == Until::Head;
         match error.disposition() {
+            // The next session finds it lost at its start, and reads everything again.
+            _ if error.kind() == ErrorKind::PositionLost
+                && spec.on_position_lost == OnPositionLost::Resnapshot =>
+            {
+                self.retry(error).await
+            }
             Disposition::Retry => self.retry(error).await,
             Disposition::Stop => Next::End(Ended::Failed(error)),
             // An event's error that nobody could pin on an event needs somebody too.

@@ -58,7 +58,7 @@ impl Observer for AtSource {
         if !held {
             self.0.accuse("I5", "rows were read while the source holds no log for the line".into());
         }
-        if self.0.durable_position().is_none() {
+        if self.0.durable_position().max(self.0.seen().lost).is_none() {
             self.0.accuse("I5", "rows were read before the start position was durable".into());
         }
     }
@@ -185,12 +185,11 @@ impl Judge {
         }
     }
 
-    /// Every event that could not be applied is kept once (I3), and where all could be, none is: without `poison` there is no
-    /// reason for any, for the target has the constraints of the source.
-    pub fn letters(&self, poison: u64) {
+    /// Every event that could not be applied is kept once (I3), and where there is no `reason` for any, there is none.
+    pub fn letters(&self, reason: bool) {
         let letters = self.state.letters(&pipeline());
         self.count(|report| report.letters += letters.len() as u64);
-        if let (0, Some(letter)) = (poison, letters.first()) {
+        if let (false, Some(letter)) = (reason, letters.first()) {
             let (id, reason, change) = (&letter.id, &letter.reason.code, letter.event.change.name());
             self.accuse("I3", format!("{id}, a good {change}, became a dead letter: {reason}"));
         }
