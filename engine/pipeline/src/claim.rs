@@ -69,7 +69,13 @@ pub(crate) async fn claim(
         // I5: changes are held, and from where is durable in the target, before the first row of the snapshot is read.
         None => {
             let tables: Vec<TableId> = router.sources().iter().map(|schema| schema.table.clone()).collect();
-            (first(context, identity, hold_anew(source, router, &tables).await?), vec![])
+            let mut checkpoint = first(context, identity, hold_anew(source, router, &tables).await?);
+            if !again.is_empty() {
+                // Capture was taken away before there was a checkpoint: the log that is held has a hole.
+                let since = seen_from_now_on(source, router, again).await?;
+                read_again(&mut checkpoint, router, Some(again), since);
+            }
+            (checkpoint, vec![])
         }
     };
     let tables: Vec<TableId> = context.spec.tables.iter().map(|route| route.from.clone()).collect();
