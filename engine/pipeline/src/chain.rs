@@ -114,7 +114,7 @@ pub(crate) fn reason(error: &Error) -> Reason {
         what: error.what().to_string(),
         plugin,
         column: error.place().column.clone(),
-        guest_text: None,
+        guest_text: error.guest_text().map(str::to_string),
     }
 }
 

@@ -47,7 +47,7 @@ impl Loader {
         self.load_digest(name, digest, bytes)
             .await
             .map(Arc::new)
-            .map_err(|error| error.at(|place| place.plugin = Some(format!("{name}@{}", digest.short()))))
+            .map_err(|error| error.at(|place| place.plugin = Some(format!("{name}@{digest}"))))
     }
 
     async fn load_digest(&self, name: &str, digest: Digest, bytes: Bytes) -> Result<Plugin> {
@@ -115,9 +115,9 @@ impl Plugin {
         Ok(self.on_demand.get_or_init(|| pre))
     }
 
-    /// `name@digest`, as places and logs show it.
+    /// `name@digest`, as places have it: dead letters take name and digest from there.
     pub(crate) fn id(&self) -> String {
-        format!("{}@{}", self.name, self.digest.short())
+        format!("{}@{}", self.name, self.digest)
     }
 }
 

@@ -81,6 +81,8 @@ async fn a_guest_may_fail_a_batch() {
     assert_eq!(failed.error.kind(), ErrorKind::PluginFailed);
     assert_eq!(failed.error.guest_text(), Some("told to fail the batch"));
     assert!(!failed.error.to_string().contains("told"));
+    let version = sluice_types::Digest::of(sluice_guests::PROBE);
+    assert_eq!(failed.error.place().plugin, Some(format!("probe@{version}")));
     // Failing is no crash: the instance lives.
     assert_eq!(host.host.metrics().instances_discarded, 0);
 }
