@@ -204,7 +204,9 @@ impl Source for MemorySource {
 
     async fn reread(&mut self, table: &Arc<TableSchema>, keys: &[Key]) -> Result<(Vec<Option<Row>>, Mark)> {
         self.ask(|core| {
-            core.rows_read(&self.pipeline);
+            if !keys.is_empty() {
+                core.rows_read(&self.pipeline);
+            }
             let (contents, mark) = core.view(&self.database.shared.options);
             let stored = contents.get(&table.table).ok_or_else(|| table_missing(&table.table))?;
             let row = |key: &Key| stored.rows.get(&key.clone().into()).map(|row| (**row).clone());
