@@ -33,7 +33,9 @@ fn no_source_file_is_too_long() {
         .filter(|path| extension(path) == "rs")
         .filter_map(|path| Some((path, read(path)?.lines().count())))
         .filter(|(_, lines)| *lines > FILE_LINES_MAX)
-        .map(|(path, lines)| format!("{}: {lines} lines, limit {FILE_LINES_MAX}: split by concept", path.display()))
+        .map(|(path, lines)| {
+            format!("{}: {lines} lines, limit {FILE_LINES_MAX}: split by concept", path.display())
+        })
         .collect();
     assert_eq!(long, Vec::<String>::new());
 }
@@ -60,7 +62,8 @@ fn every_invariant_is_described_and_upheld_somewhere() {
     for number in (1..=13).filter(|number| *number != 9) {
         // I9 is about resolvers, which have a port but no implementation yet.
         assert!(map.contains(&format!("**I{number}**")), "ARCHITECTURE.md does not describe I{number}");
-        let cited = [" ", ")", ":", ",", ".", ";"].iter().any(|after| code.contains(&format!("I{number}{after}")));
+        let cited =
+            [" ", ")", ":", ",", ".", ";"].iter().any(|after| code.contains(&format!("I{number}{after}")));
         assert!(cited, "no code cites I{number}");
     }
 }

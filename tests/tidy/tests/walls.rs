@@ -74,12 +74,16 @@ fn broken_walls(crates: &BTreeMap<String, Crate>) -> Vec<String> {
             continue;
         };
         for used in &found.ours {
-            if !allowed.iter().any(|floor| used == floor || (floor.ends_with('/') && used.starts_with(floor))) {
+            if !allowed.iter().any(|floor| used == floor || (floor.ends_with('/') && used.starts_with(floor)))
+            {
                 broken.push(format!("{folder} uses {used}"));
             }
         }
         for (name, owners) in HEAVY {
-            if found.others.contains(*name) && !folder.starts_with("tests/") && !owners.contains(&folder.as_str()) {
+            if found.others.contains(*name)
+                && !folder.starts_with("tests/")
+                && !owners.contains(&folder.as_str())
+            {
                 broken.push(format!("{folder} names {name}, which only {owners:?} may"));
             }
         }
@@ -90,7 +94,11 @@ fn broken_walls(crates: &BTreeMap<String, Crate>) -> Vec<String> {
 #[test]
 fn no_wall_is_broken() {
     let crates = crates();
-    assert!(crates.contains_key("engine/types") && crates.contains_key("engine/service"), "{:?}", crates.keys());
+    assert!(
+        crates.contains_key("engine/types") && crates.contains_key("engine/service"),
+        "{:?}",
+        crates.keys()
+    );
     assert_eq!(broken_walls(&crates), Vec::<String>::new());
 }
 
@@ -120,8 +128,18 @@ fn floor_zero_has_no_runtime_and_no_io() {
 fn every_connector_has_the_same_rooms() {
     for entry in std::fs::read_dir(crate::root().join("engine/connectors")).expect("connectors") {
         let folder = entry.expect("an entry").path();
-        for room in ["VALUES.md", "src/lib.rs", "src/config.rs", "src/preflight.rs", "src/source.rs", "src/snapshot.rs",
-            "src/stream.rs", "src/decode.rs", "src/sink.rs", "src/values.rs"] {
+        for room in [
+            "VALUES.md",
+            "src/lib.rs",
+            "src/config.rs",
+            "src/preflight.rs",
+            "src/source.rs",
+            "src/snapshot.rs",
+            "src/stream.rs",
+            "src/decode.rs",
+            "src/sink.rs",
+            "src/values.rs",
+        ] {
             assert!(folder.join(room).exists(), "{} has no {room}", folder.display());
         }
     }

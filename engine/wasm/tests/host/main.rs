@@ -5,7 +5,6 @@
 mod limits;
 mod plans;
 mod shapes;
-mod speed;
 mod support;
 mod swaps;
 mod values;
