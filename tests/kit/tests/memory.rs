@@ -109,6 +109,7 @@ macro_rules! memory_harness {
                 let value: Value = serde_json::from_str(literal).expect("a value as JSON");
                 let row = fields(&[("id", id.into()), ("v", value)]);
                 self.0.run(&[Statement::Insert { table: table.clone(), row }]);
+                self.0.database.reveal(0);
             }
 
             fn unrepresentable() -> Option<(ColumnType, String, Value)> {
