@@ -8,11 +8,15 @@ use std::sync::OnceLock;
 /// of the tests, into the target folder and profile that the tests themselves were built in. (Cargo gives the path of a binary
 /// only to tests of its own package, and what lies in the target folder may be older than the sources.)
 pub fn sluice() -> &'static Path {
-    static BINARY: OnceLock<PathBuf> = OnceLock::new();
-    BINARY.get_or_init(|| match std::env::var_os("SLUICE") {
-        Some(given) => std::fs::canonicalize(given).expect("SLUICE names a program"),
+    // A failure is kept too: one test says why, the others don't build again.
+    static BINARY: OnceLock<Result<PathBuf, String>> = OnceLock::new();
+    let binary = BINARY.get_or_init(|| match std::env::var_os("SLUICE") {
+        Some(given) => {
+            std::fs::canonicalize(given).map_err(|error| format!("SLUICE names no program: {error}"))
+        }
         None => build(),
-    })
+    });
+    binary.as_deref().unwrap_or_else(|why| panic!("{why}"))
 }
 
 /// The root of the repository.
@@ -20,7 +24,7 @@ pub fn root() -> &'static Path {
     Path::new(env!("CARGO_MANIFEST_DIR")).ancestors().nth(2).expect("tests/e2e is two below the root")
 }
 
-fn build() -> PathBuf {
+fn build() -> Result<PathBuf, String> {
     // TARGET/PROFILE/deps/e2e-HASH
     let own = std::env::current_exe().expect("a test knows its own program");
     let profile = own.ancestors().nth(2).expect("the profile's folder");
@@ -34,6 +38,8 @@ fn build() -> PathBuf {
         cargo.arg("--release");
     }
     let output = cargo.current_dir(root()).output().expect("cargo runs");
-    assert!(output.status.success(), "sluice does not build:\n{}", String::from_utf8_lossy(&output.stderr));
-    profile.join("sluice")
+    match output.status.success() {
+        true => Ok(profile.join("sluice")),
+        false => Err(format!("sluice does not build:\n{}", String::from_utf8_lossy(&output.stderr))),
+    }
 }
