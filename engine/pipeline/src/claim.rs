@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use sluice_types::ports::{Sink, Source, StreamStart};
+use sluice_types::ports::{Sink, SinkTx, Source, StreamStart};
 use sluice_types::{
     Change, Checkpoint, Error, ErrorKind, Event, InstallId, Position, RangeProgress, Result,
     SnapshotProgress, TableId, TableProgress, TableSchema, Visibility,
@@ -55,17 +55,9 @@ pub(crate) async fn claim(
 ) -> Result<Checkpoint> {
     let expected = found.as_ref().map(|found| found.epoch);
     let again = &context.line_state.resnapshot;
-    let (mut checkpoint, emptied) = match found {
-        Some(found) => {
-            let mut checkpoint = next_epoch(found, context);
-            let emptied = if again.is_empty() {
-                vec![]
-            } else {
-                let since = seen_from_now_on(source, router, again).await?;
-                read_again(&mut checkpoint, router, Some(again), since)
-            };
-            (checkpoint, emptied)
-        }
+    let (fresh, since) = match &found {
+        Some(_) if again.is_empty() => (None, None),
+        Some(_) => (None, seen_from_now_on(source, router, again).await?),
         // I5: changes are held, and from where is durable in the target, before the first row of the snapshot is read.
         None => {
             let tables: Vec<TableId> = router.sources().iter().map(|schema| schema.table.clone()).collect();
@@ -75,14 +67,37 @@ pub(crate) async fn claim(
                 let since = seen_from_now_on(source, router, again).await?;
                 read_again(&mut checkpoint, router, Some(again), since);
             }
-            (checkpoint, vec![])
+            (Some(checkpoint), None)
+        }
+    };
+    let mut tx = sink.begin().await?;
+    let (mut checkpoint, emptied) = match fresh {
+        Some(fresh) => (fresh, vec![]),
+        None => {
+            // I6: the engine that is fenced off by this may have committed since the checkpoint was first looked at.
+            let latest = tx.checkpoint(&context.spec.pipeline).await?;
+            let latest = latest.filter(|latest| Some(latest.epoch) == expected).ok_or_else(overtaken)?;
+            let mut checkpoint = next_epoch(latest, context);
+            let emptied = match again.is_empty() {
+                true => vec![],
+                false => read_again(&mut checkpoint, router, Some(again), since),
+            };
+            (checkpoint, emptied)
         }
     };
     let tables: Vec<TableId> = context.spec.tables.iter().map(|route| route.from.clone()).collect();
     adopt(&mut checkpoint.snapshot, &tables, &unread(&context.spec));
-    save(sink, &checkpoint, expected, &emptied).await?;
+    save(tx, &checkpoint, expected, &emptied).await?;
     forget_superseded(context, expected.is_none(), router).await?;
     Ok(checkpoint)
+}
+
+fn overtaken() -> Error {
+    Error::new(
+        ErrorKind::Fenced,
+        "another engine has taken the pipeline over in this target while this one started",
+    )
+    .remedy("Only one engine may run a pipeline; stop the other, or this one")
 }
 
 fn first(context: &Context, source: Arc<str>, position: Position) -> Checkpoint {
@@ -160,14 +175,13 @@ fn read_again(
 }
 
 async fn save(
-    sink: &mut dyn Sink,
+    mut tx: Box<dyn SinkTx + '_>,
     checkpoint: &Checkpoint,
     expected: Option<u64>,
     emptied: &[Arc<TableSchema>],
 ) -> Result<()> {
     let truncate = |table: &Arc<TableSchema>| Event::new(table.clone(), Change::Truncate, 0, 0);
     let events: Vec<Event> = emptied.iter().map(truncate).collect();
-    let mut tx = sink.begin().await?;
     if !events.is_empty() {
         tx.write(&events).await?;
     }
@@ -222,7 +236,7 @@ pub(crate) async fn open(
     fresh.epoch = expected + 1;
     let emptied = read_again(&mut fresh, router, None, None);
     // I5: before the first row is read.
-    save(sink, &fresh, Some(expected), &emptied).await?;
+    save(sink.begin().await?, &fresh, Some(expected), &emptied).await?;
     context.ports.state.supersede_dead_letters(&context.spec.pipeline, &[]).await?;
     *checkpoint = fresh;
     Ok(())

@@ -280,6 +280,10 @@ impl SinkTx for HastyTx<'_> {
         self.inner.rollback_to_savepoint().await
     }
 
+    async fn checkpoint(&mut self, pipeline: &PipelineId) -> Result<Option<Checkpoint>> {
+        self.inner.checkpoint(pipeline).await
+    }
+
     async fn save(&mut self, checkpoint: &Checkpoint, expected: Option<u64>) -> Result<()> {
         self.saved = Some((checkpoint.clone(), expected));
         Ok(())

@@ -59,6 +59,33 @@ impl SqliteSink {
         self.worker.call(move |connection| work(connection).map_err(|error| file.failed(error, what))).await
     }
 
+    /// The checkpoint that the file holds, within the open transaction if there is one.
+    async fn stored(&mut self, pipeline: &PipelineId) -> Result<Option<Checkpoint>> {
+        let pipeline = pipeline.to_string();
+        let text: Option<String> = self
+            .run("the checkpoint can't be read", move |connection| {
+                if !has_checkpoints(connection)? {
+                    return Ok(None);
+                }
+                connection
+                    .query_row(
+                        "SELECT checkpoint FROM sluice_checkpoint WHERE pipeline = ?1",
+                        [pipeline],
+                        |row| row.get(0),
+                    )
+                    .optional()
+            })
+            .await?;
+        let read = |text: String| {
+            serde_json::from_str(&text).map_err(|error| {
+                Error::new(ErrorKind::Corrupt, "the checkpoint in the target can't be read")
+                    .because(error)
+                    .remedy("It was written by another version, or damaged; `sluice delete` and begin anew")
+            })
+        };
+        text.map(read).transpose()
+    }
+
     /// How events of this schema are written.
     async fn plan(&mut self, schema: &Arc<TableSchema>) -> Result<Arc<Plan>> {
         let address = Arc::as_ptr(schema) as usize;
@@ -118,29 +145,7 @@ impl Sink for SqliteSink {
     }
 
     async fn checkpoint(&mut self, pipeline: &PipelineId) -> Result<Option<Checkpoint>> {
-        let pipeline = pipeline.to_string();
-        let text: Option<String> = self
-            .run("the checkpoint can't be read", move |connection| {
-                if !has_checkpoints(connection)? {
-                    return Ok(None);
-                }
-                connection
-                    .query_row(
-                        "SELECT checkpoint FROM sluice_checkpoint WHERE pipeline = ?1",
-                        [pipeline],
-                        |row| row.get(0),
-                    )
-                    .optional()
-            })
-            .await?;
-        let read = |text: String| {
-            serde_json::from_str(&text).map_err(|error| {
-                Error::new(ErrorKind::Corrupt, "the checkpoint in the target can't be read")
-                    .because(error)
-                    .remedy("It was written by another version, or damaged; `sluice delete` and begin anew")
-            })
-        };
-        text.map(read).transpose()
+        self.stored(pipeline).await
     }
 
     async fn begin(&mut self) -> Result<Box<dyn SinkTx + '_>> {
@@ -265,6 +270,10 @@ impl SinkTx for SqliteTx<'_> {
         self.sink
             .run("the target can't go back to its savepoint", move |connection| connection.execute_batch(sql))
             .await
+    }
+
+    async fn checkpoint(&mut self, pipeline: &PipelineId) -> Result<Option<Checkpoint>> {
+        self.sink.stored(pipeline).await
     }
 
     async fn save(&mut self, checkpoint: &Checkpoint, expected: Option<u64>) -> Result<()> {

@@ -66,6 +66,10 @@ pub trait SinkTx: Send {
     /// Undoes everything since the last savepoint, which stays.
     async fn rollback_to_savepoint(&mut self) -> Result<()>;
 
+    /// The line's checkpoint as this transaction sees it; nobody else saves one until the transaction ends. Whoever takes a line
+    /// over goes on from this one: what was read before the transaction may be old by now (I6).
+    async fn checkpoint(&mut self, pipeline: &PipelineId) -> Result<Option<Checkpoint>>;
+
     /// Saves the checkpoint if the target's epoch for this pipeline is still `expected` (`None`: there is no checkpoint yet);
     /// otherwise `fenced`, and the transaction must be dropped.
     async fn save(&mut self, checkpoint: &Checkpoint, expected: Option<u64>) -> Result<()>;

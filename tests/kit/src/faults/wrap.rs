@@ -216,6 +216,10 @@ impl SinkTx for FaultyTx<'_> {
         scripted(&*self.script, Call::Rollback, self.inner.rollback_to_savepoint()).await
     }
 
+    async fn checkpoint(&mut self, pipeline: &PipelineId) -> Result<Option<Checkpoint>> {
+        scripted(&*self.script, Call::LoadCheckpoint, self.inner.checkpoint(pipeline)).await
+    }
+
     async fn save(&mut self, checkpoint: &Checkpoint, expected: Option<u64>) -> Result<()> {
         scripted(&*self.script, Call::Save, self.inner.save(checkpoint, expected)).await
     }

@@ -264,6 +264,11 @@ impl SinkTx for MemoryTx {
         Ok(())
     }
 
+    async fn checkpoint(&mut self, pipeline: &PipelineId) -> Result<Option<Checkpoint>> {
+        self.usable()?;
+        Ok(self.saved.clone().or_else(|| self.database.core().checkpoints.get(pipeline).cloned()))
+    }
+
     async fn save(&mut self, checkpoint: &Checkpoint, expected: Option<u64>) -> Result<()> {
         self.usable()?;
         let stands = self.database.core().checkpoints.get(&checkpoint.pipeline).map(|saved| saved.epoch);
