@@ -74,15 +74,25 @@ pub fn shop(random: &mut Random) -> Site {
     site
 }
 
-/// Both sides equal, and no effect twice. `Ok` with the number of rows compared.
-pub fn shop_is_equal(site: &Site) -> Result<usize, String> {
+/// The last entry of the source's ledger.
+pub fn ledger_head(site: &Site) -> i64 {
+    crate::compare::one(&site.source(), "SELECT max(id) FROM ledger")
+}
+
+/// Both sides equal, and no effect twice on the ledger's entries after `streamed`: those that were made once the target was
+/// consistent. What a chunk of the first copy brings while people write may come by the stream once more. `Ok` with the number of
+/// rows compared.
+pub fn shop_is_equal(site: &Site, streamed: i64) -> Result<usize, String> {
     let (source, target) = (site.source(), site.target());
     let mut compared = 0;
     for (there, here) in WANTED {
         compared += equal(&source, there, &target, here)?;
     }
-    let twice = "SELECT id, group_concat(how) FROM effects GROUP BY id HAVING count(*) > 1 OR max(how) <> 'insert' LIMIT 5";
-    match rows(&target, twice) {
+    let twice = format!(
+        "SELECT id, group_concat(how) FROM effects WHERE id > {streamed}
+         GROUP BY id HAVING count(*) > 1 OR max(how) <> 'insert' LIMIT 5"
+    );
+    match rows(&target, &twice) {
         none if none.is_empty() => Ok(compared),
         some => Err(format!("effects that came twice: {some:?}")),
     }

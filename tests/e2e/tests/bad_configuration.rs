@@ -98,22 +98,11 @@ fn keys_that_are_not_built_yet_are_never_ignored() {
 
 #[test]
 fn a_database_file_that_is_missing() {
-    let site = check_finds("tables: [people]", &[]).without_source();
-    site.sluice(&["check"]).ended_with(1).says(&["source.db", "databases.source"]);
+    let site = Site::with(PEOPLE, "tables: [people]");
+    std::fs::remove_file(site.path("source.db")).expect("it is there");
+    site.sluice(&["check"]).ended_with(1).says(&["source.db", "pipelines.copy.source"]);
     site.sluice(&["sync"]).ended_with(1).says(&["source.db"]);
     assert!(!site.path("source.db").exists(), "no empty database is made in its place");
-}
-
-/// What the tests of this file do to a site.
-trait Spoil {
-    fn without_source(self) -> Self;
-}
-
-impl Spoil for Site {
-    fn without_source(self) -> Self {
-        std::fs::remove_file(self.path("source.db")).expect("it is there");
-        self
-    }
 }
 
 #[test]
@@ -128,15 +117,15 @@ fn tables_that_are_missing_or_have_no_key() {
 
 #[test]
 fn a_column_that_the_plugin_can_not_find() {
+    // A later step of a chain is opened on what the one before it makes: both can't be wrong at once.
     let site = check_finds(
-        "tables:\n  - from: people\n    transform:\n      - plugin: type-conversion\n        config: { columns: { agee: integer } }\n      \
-         - plugin: field-mapping\n        config: { rename: { nam: full_name } }",
-        &[
-            "agee",
-            "pipelines.copy.tables[0].transform[0].config",
-            "nam",
-            "pipelines.copy.tables[0].transform[1].config",
-        ],
+        "tables:\n  - from: people\n    transform:\n      - plugin: type-conversion\n        config: { columns: { agee: integer } }",
+        &["agee", "did you mean `age`", "pipelines.copy.tables[0].transform[0].config.columns"],
+    );
+    check_finds(
+        "tables:\n  - from: people\n    transform:\n      - { plugin: type-conversion, config: { columns: { age: integer } } }\n      \
+         - { plugin: field-mapping, config: { rename: { nam: full_name } } }",
+        &["nam", "did you mean `name`", "pipelines.copy.tables[0].transform[1].config.rename"],
     );
     site.sluice(&["sync"]).ended_with(1).says(&["agee"]);
     let wrong_predicate = "tables:\n  - from: people\n    where: \"agee > 3\"";

@@ -35,7 +35,7 @@ fn a_difference_is_noticed_down_to_the_storage_class() {
 fn the_clerks_do_all_kinds_of_work_and_keep_the_sum() {
     let mut random = Random::seeded("the clerks");
     let site = shop(&mut random);
-    assert!(shop_is_equal(&site).is_err(), "nothing was copied");
+    assert!(shop_is_equal(&site, 0).is_err(), "nothing was copied");
     let customers = || one::<i64>(&site.source(), "SELECT count(*) FROM customers");
     let before = customers();
     let clerks = Clerks::hire(&site, &mut random, 3);

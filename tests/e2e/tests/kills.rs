@@ -2,21 +2,25 @@
 
 use std::time::Duration;
 
-use sluice_e2e::load::{Clerks, accounts_are_whole, shop, shop_is_equal};
+use sluice_e2e::load::{Clerks, accounts_are_whole, ledger_head, shop, shop_is_equal};
 use sluice_e2e::random::Random;
 use sluice_e2e::serve::Serve;
 use sluice_e2e::{binary, wait};
 
 /// How often the process is killed in one run.
-const KILLS: u32 = 24;
+const KILLS: u32 = 26;
+
+/// How often before it may finish the first copy.
+const KILLS_AT_FIRST: u32 = 6;
 
 #[test]
 fn killed_at_random_moments_both_sides_end_equal() {
     let mut random = Random::seeded("kills");
     let site = shop(&mut random);
     let clerks = Clerks::hire(&site, &mut random, 3);
-    let mut was_ready = false;
-    for _ in 0..KILLS {
+    // Once the target was consistent: the ledger's entries up to then.
+    let mut streamed = None;
+    for kill in 0..KILLS {
         // Some die while they are still starting.
         let young = random.once_in(4);
         let serve = if young {
@@ -26,18 +30,23 @@ fn killed_at_random_moments_both_sides_end_equal() {
         };
         // The moment is random: not a wait for anything.
         std::thread::sleep(Duration::from_millis(random.below(if young { 150 } else { 900 })));
-        if !young && !was_ready {
-            was_ready = serve.line()["ready"] == true;
+        if !young && kill >= KILLS_AT_FIRST && streamed.is_none() {
+            serve.line_when("the target to be consistent", |line| line["ready"] == true);
+        }
+        if !young && streamed.is_none() && serve.line()["ready"] == true {
+            streamed = Some(ledger_head(&site));
         }
         serve.kill();
-        if was_ready {
+        if streamed.is_some() {
             accounts_are_whole(&site);
         }
     }
 
     let committed = clerks.dismiss();
+    let streamed = streamed.expect("the first copy is done in time");
+    assert!(ledger_head(&site) > streamed + 100, "nothing was streamed");
     let serve = Serve::start(&site);
-    let rows = wait::until("both sides to be equal", || shop_is_equal(&site));
+    let rows = wait::until("both sides to be equal", || shop_is_equal(&site, streamed));
     println!("{KILLS} kills, {committed} transactions, {rows} rows equal");
     assert!(committed > 500, "there was hardly any load: {committed} transactions");
     let letters = site.sluice(&["dlq", "list", "copy", "--json"]).ended_with(0).json();

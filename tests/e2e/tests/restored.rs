@@ -56,6 +56,7 @@ fn a_target_from_an_older_copy_is_noticed() {
     assert!(what.contains("resnapshot"), "it names the remedy: {what}");
     site.sluice(&["sync"]).ended_with(1);
     site.sluice(&["resnapshot", "copy"]).ended_with(0);
+    site.sluice(&["resume", "copy"]).ended_with(0);
     wait::until("both sides to be equal", || equal(&site.source(), QUERY, &site.target(), QUERY));
     serve.stop();
 }

@@ -24,9 +24,9 @@ const EVENTS: &str = "
 /// The target's own triggers count what reaches each row.
 const COUNTED: &str = "
     CREATE TABLE events (id INTEGER PRIMARY KEY, body TEXT, secret TEXT, made_by TEXT);
-    CREATE TABLE effects (id INTEGER);
-    CREATE TRIGGER e1 AFTER INSERT ON events BEGIN INSERT INTO effects VALUES (new.id); END;
-    CREATE TRIGGER e2 AFTER UPDATE ON events BEGIN INSERT INTO effects VALUES (new.id); END;";
+    CREATE TABLE effects (id INTEGER, how TEXT);
+    CREATE TRIGGER e1 AFTER INSERT ON events BEGIN INSERT INTO effects VALUES (new.id, 'insert by ' || new.made_by); END;
+    CREATE TRIGGER e2 AFTER UPDATE ON events BEGIN INSERT INTO effects VALUES (new.id, 'update by ' || new.made_by); END;";
 
 fn pipeline(prefix: &str) -> String {
     format!(
@@ -45,6 +45,13 @@ fn site() -> Site {
     site.target().execute_batch(COUNTED).expect("good statements");
     site.plugin("stamp", &stamped("v1", "plain"));
     site
+}
+
+/// Starts the service and waits until the first copy is done: rows that a chunk of it brings may come by the stream once more.
+fn streaming(site: &Site) -> Serve {
+    let serve = Serve::start(site);
+    serve.line_when("the first copy to be done", |line| line["ready"] == true);
+    serve
 }
 
 /// The versions that made the target's rows, in the order of their keys, which is that in which they were committed;
@@ -77,7 +84,8 @@ fn made_by(site: &Site, version: &str) {
 fn all_there_once(site: &Site) {
     let query = "SELECT id, body, secret FROM events ORDER BY id";
     wait::until("both sides to be equal", || equal(&site.source(), query, &site.target(), query));
-    let twice = rows(&site.target(), "SELECT id FROM effects GROUP BY id HAVING count(*) > 1");
+    let twice =
+        rows(&site.target(), "SELECT id, group_concat(how) FROM effects GROUP BY id HAVING count(*) > 1");
     assert!(twice.is_empty(), "written more than once: {twice:?}");
 }
 
@@ -101,7 +109,7 @@ fn refused(serve: &Serve) -> f64 {
 #[test]
 fn each_row_is_made_by_one_version_the_old_before_the_new() {
     let site = site();
-    let serve = Serve::start(&site);
+    let serve = streaming(&site);
     let appender = Appender::start(&site);
     made_by(&site, "v1");
     site.plugin("stamp", &stamped("v2", "plain"));
@@ -134,8 +142,10 @@ fn killed_around_swaps_the_same_version_goes_on() {
     let mut random = Random::seeded("killed around swaps");
     let site = site();
     let file = site.path("plugins/stamp.wasm");
+    let serve = streaming(&site);
     let appender = Appender::start(&site);
-    Serve::start(&site).stop();
+    made_by(&site, "v1");
+    serve.kill();
     for number in 2..10 {
         let serve = Serve::start(&site);
         site.plugin("stamp", &stamped(&format!("v{number}"), "plain"));
@@ -286,7 +296,7 @@ fn a_version_that_wants_more_waits_for_a_person() {
 #[test]
 fn a_changed_configuration_of_a_plugin_applies_live() {
     let site = site();
-    let serve = Serve::start(&site);
+    let serve = streaming(&site);
     let appender = Appender::start(&site);
     made_by(&site, "v1");
     site.configure(&pipeline("x-"));

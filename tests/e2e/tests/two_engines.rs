@@ -32,7 +32,7 @@ fn a_second_installation_does_not_take_a_line_over_by_itself() {
     let line = second.line_when("the second to be refused", |line| line["reason"][0] == "fenced");
     println!("the second: {}", line["reason"]);
     clerks.dismiss();
-    wait::until("both sides to be equal", || shop_is_equal(&site));
+    wait::until("both sides to be equal", || shop_is_equal(&site, 0));
     assert_eq!(first.line()["phase"], "streaming");
     second.stop();
     first.stop();
@@ -58,7 +58,7 @@ fn of_two_engines_of_one_installation_one_is_fenced() {
     let line = first.line_when("the first to be fenced", |line| line["reason"][0] == "fenced");
     println!("the first: {}", line["reason"]);
     clerks.dismiss();
-    wait::until("both sides to be equal", || shop_is_equal(&site));
+    wait::until("both sides to be equal", || shop_is_equal(&site, 0));
     first.stop();
     second.stop();
 }
