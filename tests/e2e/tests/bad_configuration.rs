@@ -179,7 +179,8 @@ fn plugins_that_are_missing_corrupt_or_foreign() {
     let site = with(Some(&stamp::importing(stamp)));
     site.sluice(&["check"]).says(&["evil"]);
     // A service lives on: the pipeline stands still and says why.
-    let serve = Serve::start(&with(None));
+    let site = with(None);
+    let serve = Serve::start(&site);
     assert_eq!(serve.paused().0, "plugin-missing");
 }
 
