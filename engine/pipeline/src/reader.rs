@@ -166,7 +166,8 @@ impl Reader {
             None => true,
             Some(work) => self.may_grow(work),
         };
-        room && self.state.failed.is_none() && !self.snapshot.holds_stream()
+        // A transaction that is open goes on in any case: no chunk is taken before it has come whole.
+        room && self.state.failed.is_none() && (self.state.open || !self.snapshot.holds_stream())
     }
 
     fn may_grow(&self, work: &Work) -> bool {

@@ -92,8 +92,8 @@ impl Run {
             self.sink.prepare(&work.prepare).await?;
         }
         for attempt in 0.. {
-            let patient = attempt < self.spec.on_error.retries;
-            match self.batch(&mut work, patient).await {
+            let mut patient = attempt < self.spec.on_error.retries;
+            match self.batch(&mut work, &mut patient).await {
                 Err(error) if patient && may_heal(&error) => {
                     tracing::warn!(pipeline = %self.spec.pipeline, %error, attempt, "tried again");
                     self.ports.clock.sleep_ms(backoff_ms(&self.spec.on_error, attempt)).await;
@@ -105,14 +105,19 @@ impl Run {
     }
 
     /// One batch: one transaction of the target, whole transactions of the source (or a part of one that is too large).
-    async fn batch(&mut self, work: &mut Work, mut patient: bool) -> Result<()> {
+    ///
+    /// `patient` is taken away once `work` is no longer all that the transaction holds: then only a restart from the checkpoint
+    /// brings everything again.
+    async fn batch(&mut self, work: &mut Work, patient: &mut bool) -> Result<()> {
         let started = work.read_micros;
         let (mut rows, mut bytes) = (0, 0);
         let mut tx = self.sink.begin().await?;
         loop {
             let here = self.checkpoint.position.clone();
             let newest = self.checkpoint.snapshot.high.as_ref();
-            let written = self.writer.write(&mut *tx, work, &self.feed, &here, newest, patient).await?;
+            let written = self.writer.write(&mut *tx, work, &self.feed, &here, newest, *patient).await?;
+            // Written events have been taken out of the work, and the checkpoint is about to move on.
+            *patient = false;
             rows += written.rows;
             bytes += work.weight as u64;
             if !written.letters.is_empty() {
@@ -132,9 +137,7 @@ impl Run {
                     break;
                 }
                 // I4: the target's transaction stays open until the source's has come whole.
-                Next::Piece => {
-                    (*work, patient) = (self.feed.next_piece().await?, false);
-                }
+                Next::Piece => *work = self.feed.next_piece().await?,
             }
         }
         let epoch = self.checkpoint.epoch;

@@ -79,6 +79,26 @@ async fn a_constraint_is_tried_again_and_may_heal() {
     running.await.unwrap();
 }
 
+/// I4: what was written of a transaction before its failing piece comes again with it.
+#[tokio::test(start_paused = true)]
+async fn a_constraint_in_a_later_piece_of_a_transaction_costs_no_earlier_piece() {
+    let mut world = World::new();
+    world.spec.on_error.then = OnErrorThen::Pause;
+    world.target.run(&[Statement::CreateTable(table("t").unique(&["v"]))]).unwrap();
+    world.target.run(&[insert("t", 99, "v15")]).unwrap();
+    let (handle, running) = world.serve();
+    until(|| handle.status().ready).await;
+    world.insert("t", 0..25);
+    tokio::time::sleep(Duration::from_millis(50)).await;
+    world.target.run(&[delete("t", 99)]).unwrap();
+    until(|| handle.status().phase == Phase::Paused || world.ids("t").contains(&24)).await;
+    handle.resume().await.unwrap();
+    until(|| world.ids("t").contains(&24)).await;
+    assert_eq!(world.ids("t"), (0..25).collect::<Vec<_>>());
+    handle.stop();
+    running.await.unwrap();
+}
+
 #[tokio::test(start_paused = true)]
 async fn too_many_poison_events_open_the_circuit() {
     let world = World::with(Options::default(), bad());
