@@ -16,16 +16,17 @@ pub(crate) struct Ahead {
 }
 
 impl Ahead {
-    /// After which entry the index has to go on, for a reader that has looked at everything up to `scanned` itself.
-    pub fn begin(&mut self, connection: &Connection, scanned: u64) -> rusqlite::Result<u64> {
+    /// After which entry the index has to go on, for a reader that stands at `at`. Not from where its batch ends: the next batch
+    /// begins where this one was cut, which may be before that, and may be shorter.
+    pub fn begin(&mut self, connection: &Connection, at: u64) -> rusqlite::Result<u64> {
         if let Some(upto) = self.upto {
-            return Ok(upto.max(scanned));
+            return Ok(upto.max(at));
         }
         connection.execute_batch(
             "DROP TABLE IF EXISTS temp.sluice_ahead;
              CREATE TEMP TABLE sluice_ahead(hash INTEGER, id INTEGER, PRIMARY KEY (hash, id)) WITHOUT ROWID",
         )?;
-        Ok(scanned)
+        Ok(at)
     }
 
     /// An entry touches a key.

@@ -184,7 +184,7 @@ impl Reader {
             bounds.push(end);
         }
         let mut gathered = self.gather(cursor.at, end.id, &bounds, limits)?;
-        self.resolve(&mut gathered, end.id)?;
+        self.resolve(&mut gathered, cursor.at, end.id)?;
         Ok(Some(deliver(gathered, &bounds, cursor)))
     }
 
@@ -236,10 +236,10 @@ impl Reader {
     }
 
     /// Finds what the rows became that no entry of the batch tells.
-    fn resolve(&mut self, gathered: &mut Gathered, end: u64) -> Result<()> {
+    fn resolve(&mut self, gathered: &mut Gathered, at: u64, end: u64) -> Result<()> {
         let beyond = gathered.scanned < end;
         if beyond {
-            self.look_ahead(gathered.scanned, end)?;
+            self.look_ahead(at, end)?;
         } else {
             self.ahead.clear(&self.connection).map_err(broken_log)?;
         }
@@ -273,9 +273,9 @@ impl Reader {
         Ok(())
     }
 
-    /// Brings the index of what is beyond the batch up to the end of the log.
-    fn look_ahead(&mut self, scanned: u64, end: u64) -> Result<()> {
-        let from = self.ahead.begin(&self.connection, scanned).map_err(broken_log)?;
+    /// Brings the index of what is beyond `at` up to the end of the log.
+    fn look_ahead(&mut self, at: u64, end: u64) -> Result<()> {
+        let from = self.ahead.begin(&self.connection, at).map_err(broken_log)?;
         let mut arena = Arena::default();
         let mut statement = self.connection.prepare(&self.scan).map_err(broken_log)?;
         let mut rows = statement.query((from as i64, end as i64)).map_err(broken_log)?;

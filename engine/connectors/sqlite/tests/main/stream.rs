@@ -61,6 +61,28 @@ async fn history_under_backlog_is_exact() {
 }
 
 #[tokio::test]
+async fn history_is_exact_where_a_batch_is_cut_before_the_one_that_was_looked_at() {
+    let place = Place::with(ITEMS);
+    let mut line = Line::start(&place, &["t"]).await;
+    let writer = place.writer();
+    writer.execute_batch("INSERT INTO t VALUES (8, 'x', 0), (9, 'y', 0)").unwrap();
+    line.source.head().await.unwrap();
+    writer
+        .execute_batch(
+            "BEGIN; INSERT INTO t VALUES (1, 'v0', 0); UPDATE t SET a = 'v1' WHERE id = 1;
+             UPDATE t SET a = 'v2' WHERE id = 1; UPDATE t SET a = 'v3' WHERE id = 1; COMMIT",
+        )
+        .unwrap();
+    // Four events are looked at, and only the first transaction's two are taken: more bytes than there may be. Then one by one.
+    let first = line.next(ReadLimits { rows: 1000, bytes: 4096 }).await.unwrap().unwrap();
+    assert_eq!(first.events.len(), 2);
+    line.catch_up_within(ReadLimits { rows: 1, bytes: 1 << 20 }).await.unwrap();
+    let after: Vec<Value> =
+        line.log[2..].iter().filter_map(|(_, event)| Some(event.change.after()?.get(1).clone())).collect();
+    assert_eq!(after, ["v0", "v1", "v2", "v3"].map(Value::from));
+}
+
+#[tokio::test]
 async fn a_rolled_back_transaction_and_a_rolled_back_savepoint_leave_nothing() {
     let place = Place::with(ITEMS);
     let mut line = Line::start(&place, &["t"]).await;
