@@ -6,7 +6,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use rusqlite::Connection;
 use sluice_types::ports::Written;
-use sluice_types::{Change, Error, ErrorKind, Event, Key, Result, Row, TableSchema};
+use sluice_types::{Change, Error, ErrorKind, Event, Key, Result, Row, TableSchema, Value};
 
 use crate::connection::{self, File, quote};
 use crate::schema::{self, Affinity, Shape};
@@ -79,9 +79,10 @@ impl Plan {
         let target = schema::names(key.iter().map(|&index| columns[index].name.as_str()));
         let conflict =
             if set.is_empty() { "NOTHING".into() } else { format!("UPDATE SET {}", set.join(", ")) };
+        // OR ABORT: an `ON CONFLICT` clause of the table itself would ignore or replace rows in silence (I3).
         Ok(Plan {
             upsert: format!(
-                "INSERT INTO {table} ({names}) VALUES ({holes}) ON CONFLICT ({target}) DO {conflict}"
+                "INSERT OR ABORT INTO {table} ({names}) VALUES ({holes}) ON CONFLICT ({target}) DO {conflict}"
             )
             .into(),
             delete: format!("DELETE FROM {table} {by_key}").into(),
@@ -102,7 +103,7 @@ impl Plan {
             let name = |&index: &usize| self.columns[index].name.as_str();
             let set = equal(present.iter().map(name), ", ");
             let by_key = equal(self.key.iter().map(name), " AND ");
-            format!("UPDATE {} SET {set} WHERE {by_key}", quote(&self.name)).into()
+            format!("UPDATE OR ABORT {} SET {set} WHERE {by_key}", quote(&self.name)).into()
         });
         made.clone()
     }
@@ -178,11 +179,21 @@ impl Work {
     fn add_change(&mut self, event: usize, change: &Change, plan: &Arc<Plan>) -> Result<()> {
         let schema = &plan.schema;
         match change {
-            Change::Snapshot(row) | Change::Insert(row) => self.put(event, row, None, plan),
+            Change::Snapshot(row) | Change::Insert(row) => {
+                self.put(event, row, schema.key_of(row), None, plan)
+            }
             Change::Update { before, after } => {
                 let old = before.as_ref().map(|before| schema.key_of(before));
-                let old = old.filter(|old| old.0.iter().all(sluice_types::Value::is_present));
-                self.put(event, after, old.filter(|old| *old != schema.key_of(after)), plan)
+                let old = old.filter(|old| old.0.iter().all(Value::is_present));
+                let mut key = schema.key_of(after);
+                // A part of the key that the image after does not carry has not changed.
+                for (value, old) in std::iter::zip(&mut key.0, old.iter().flat_map(|old| &old.0)) {
+                    if !value.is_present() {
+                        *value = old.clone();
+                    }
+                }
+                let moved_from = old.filter(|old| *old != key);
+                self.put(event, after, key, moved_from, plan)
             }
             Change::Delete(row) => {
                 let start = self.values.len();
@@ -197,8 +208,15 @@ impl Work {
         }
     }
 
-    /// A row as it is afterwards; `moved_from`: the key that it had, if it has another now.
-    fn put(&mut self, event: usize, row: &Row, moved_from: Option<Key>, plan: &Arc<Plan>) -> Result<()> {
+    /// A row as it is afterwards, and its key; `moved_from`: the key that it had, if that was another.
+    fn put(
+        &mut self,
+        event: usize,
+        row: &Row,
+        key: Key,
+        moved_from: Option<Key>,
+        plan: &Arc<Plan>,
+    ) -> Result<()> {
         let start = self.values.len();
         let complete = plan.columns.iter().all(|column| row.get(column.slot).is_present());
         if complete && moved_from.is_none() {
@@ -216,12 +234,11 @@ impl Work {
             self.values.push(value);
         }
         let set = start..self.values.len();
-        let new_key = plan.schema.key_of(row);
         let moved = moved_from.is_some();
-        self.values.extend(plan.key_values(moved_from.as_ref().unwrap_or(&new_key))?);
+        self.values.extend(plan.key_values(moved_from.as_ref().unwrap_or(&key))?);
         let end = self.values.len();
         if moved {
-            self.values.extend(plan.key_values(&new_key)?);
+            self.values.extend(plan.key_values(&key)?);
         }
         let kind = Kind::Update {
             complete: complete.then_some(set),

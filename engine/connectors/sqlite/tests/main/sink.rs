@@ -113,6 +113,43 @@ async fn events_are_applied_by_the_rules_of_the_port() {
 }
 
 #[tokio::test]
+async fn a_clause_of_the_table_neither_ignores_nor_replaces_a_row_in_silence() {
+    for clause in ["IGNORE", "REPLACE", "ROLLBACK"] {
+        let place = Place::with(&format!(
+            "CREATE TABLE t(id INTEGER PRIMARY KEY, a TEXT UNIQUE ON CONFLICT {clause}, b)"
+        ));
+        let mut sink = sink(&place).await;
+        let items = items();
+        sink.prepare(&[target(&items)]).await.unwrap();
+        let rows = [(1, "a"), (2, "b")].map(|(id, a)| event(&items, Change::Insert(row(id, a, Value::Null))));
+        write(&mut sink, &rows).await.unwrap();
+        let after = row(2, "a", Value::Absent);
+        for change in [Change::Insert(row(3, "a", Value::Null)), Change::Update { before: None, after }] {
+            let mut transaction = sink.begin().await.unwrap();
+            transaction.savepoint().await.unwrap();
+            let refused = transaction.write(&[event(&items, change)]).await.unwrap_err();
+            assert_eq!((refused.kind(), refused.event()), (ErrorKind::Constraint, Some(0)), "{clause}");
+            transaction.rollback_to_savepoint().await.unwrap();
+            transaction.commit().await.unwrap();
+        }
+        let found = stored(&place.writer(), &items);
+        assert_eq!((found.len(), found[&Key(vec![1.into()])].get(1)), (2, &Value::from("a")), "{clause}");
+    }
+}
+
+#[tokio::test]
+async fn a_key_that_the_image_after_does_not_carry_has_not_changed() {
+    let place = Place::new();
+    let mut sink = sink(&place).await;
+    let items = items();
+    sink.prepare(&[target(&items)]).await.unwrap();
+    let after = Row::new(vec![Value::Absent, "new".into(), Value::Absent]);
+    let update = Change::Update { before: Some(row(1, "a", 7)), after };
+    write(&mut sink, &[event(&items, Change::Insert(row(1, "a", 7))), event(&items, update)]).await.unwrap();
+    assert_eq!(stored(&place.writer(), &items)[&Key(vec![1.into()])], row(1, "new", 7));
+}
+
+#[tokio::test]
 async fn a_key_change_meets_the_row_that_a_chunk_brought_already() {
     let place = Place::new();
     let mut sink = sink(&place).await;
