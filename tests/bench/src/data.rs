@@ -41,9 +41,26 @@ pub fn insert(tx: &Transaction<'_>, from: u64, to: u64) {
         let date = format!("2026-{:02}-{:02}T{:02}:00:00", r % 12 + 1, r % 28 + 1, r % 24);
         statement
             .execute(params![
-                id as i64, text(1, 36), text(2, 9), text(3, 12), email, text(4, 14), text(5, 32), text(6, 12), "NL",
-                format!("{}", r % 1_000_000), (r % 10_000) as f64 / 7.0, (r % 100) as f64, (r % 500) as i64, (r % 16) as i64,
-                (r >> 40) as i64, 1, &date, &date, text(7, 160), text(8, 64).into_bytes()
+                id as i64,
+                text(1, 36),
+                text(2, 9),
+                text(3, 12),
+                email,
+                text(4, 14),
+                text(5, 32),
+                text(6, 12),
+                "NL",
+                format!("{}", r % 1_000_000),
+                (r % 10_000) as f64 / 7.0,
+                (r % 100) as f64,
+                (r % 500) as i64,
+                (r % 16) as i64,
+                (r >> 40) as i64,
+                1,
+                &date,
+                &date,
+                text(7, 160),
+                text(8, 64).into_bytes()
             ])
             .expect("a row");
     }

@@ -25,7 +25,11 @@ pub fn run(bench: &Bench, table: &mut Table) {
         .spawn()
         .expect("serve starts");
     let ready = || {
-        let output = Command::new(&bench.sluice).args(["status", "--json", "-c"]).arg(&config).output().expect("status runs");
+        let output = Command::new(&bench.sluice)
+            .args(["status", "--json", "-c"])
+            .arg(&config)
+            .output()
+            .expect("status runs");
         String::from_utf8_lossy(&output.stdout).replace(' ', "").contains("\"ready\":true")
     };
     let deadline = Instant::now() + Duration::from_secs(60);

@@ -24,7 +24,14 @@ pub fn run(bench: &Bench, table: &mut Table) {
     let plain = sync(bench, &dir, "");
     table.show("snapshot", "sluice sync", bench.rows as f64 / plain.wall, "rows/s");
     let ratio = best / plain.wall;
-    table.add("snapshot", "sluice sync / INSERT ... SELECT", ratio, "x", Limit::Least(0.4), "rate against rate");
+    table.add(
+        "snapshot",
+        "sluice sync / INSERT ... SELECT",
+        ratio,
+        "x",
+        Limit::Least(0.4),
+        "rate against rate",
+    );
     table.show("snapshot", "CPU of sluice, both databases included", plain.cpu / millions, "s/Mrow");
     table.add("snapshot", "peak RSS", plain.rss_mib, "MiB", Limit::Most(128.0), "");
     assert_eq!(data::differences(&dir.join("a.db"), &dir.join("b.db")), 0, "the copy differs");

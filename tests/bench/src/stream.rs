@@ -19,8 +19,18 @@ pub fn run(bench: &Bench, table: &mut Table) {
     backlog(&dir.join("a.db"), changes);
     let drained = sync(bench, &dir);
     assert_eq!(data::differences(&dir.join("a.db"), &dir.join("b.db")), 0, "the stream differs");
-    table.show("stream", format!("{changes} changes in transactions of 100"), changes as f64 / drained.wall, "rows/s");
-    table.show("stream", "CPU of sluice, both databases included", drained.cpu / (changes as f64 / 1e6), "s/Mrow");
+    table.show(
+        "stream",
+        format!("{changes} changes in transactions of 100"),
+        changes as f64 / drained.wall,
+        "rows/s",
+    );
+    table.show(
+        "stream",
+        "CPU of sluice, both databases included",
+        drained.cpu / (changes as f64 / 1e6),
+        "s/Mrow",
+    );
     table.add("stream", "peak RSS", drained.rss_mib, "MiB", Limit::Most(128.0), "");
 
     let mut db = data::open(&dir.join("a.db"));
@@ -50,7 +60,11 @@ fn backlog(path: &Path, changes: u64) {
         data::insert(&tx, next, next + 50);
         for n in 0..30 {
             let id = data::mix(made + n) % next;
-            tx.execute("UPDATE customers SET amount = ?, updated = 'now' WHERE id = ?", (n as i64, id as i64)).expect("an update");
+            tx.execute(
+                "UPDATE customers SET amount = ?, updated = 'now' WHERE id = ?",
+                (n as i64, id as i64),
+            )
+            .expect("an update");
         }
         for n in 0..20 {
             let id = data::mix(made * 3 + n) % next;

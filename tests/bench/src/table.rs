@@ -80,6 +80,13 @@ fn shown(line: &Line) -> String {
         (_, true) => "reached ",
         (_, false) => "MISSED ",
     };
-    let figure = if line.figure.abs() >= 1000.0 { format!("{:.0}", line.figure) } else { format!("{:.2}", line.figure) };
-    format!("{:<10} {:<58} {figure:>12} {:<9} {limit:<12} {verdict}{}", line.part, line.what, line.unit, line.note)
+    let figure = if line.figure.abs() >= 1000.0 {
+        format!("{:.0}", line.figure)
+    } else {
+        format!("{:.2}", line.figure)
+    };
+    format!(
+        "{:<10} {:<58} {figure:>12} {:<9} {limit:<12} {verdict}{}",
+        line.part, line.what, line.unit, line.note
+    )
 }
