@@ -43,7 +43,8 @@ impl sluice_types::ports::Connector for Connector {
         }
         Some(Arc::new(Database(Arc::new(File {
             database: name.to_string(),
-            path: base.join(path),
+            // Without the `.` of `./shop.db`: it is shown in messages.
+            path: base.join(path).components().collect(),
             busy_timeout: Duration::from_millis(busy?),
             poll: Duration::from_millis(poll?),
         }))))

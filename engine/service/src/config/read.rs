@@ -120,15 +120,20 @@ fn version(settings: &mut Settings) {
     }
 }
 
+/// A path as it is meant from the file's folder, without the `.` of `./state`: it is shown in messages.
+fn within(base: &Path, path: impl AsRef<Path>) -> PathBuf {
+    base.join(path).components().collect()
+}
+
 fn state(settings: &mut Settings, base: &Path) -> StateSettings {
     let default = base.join("sluice-state");
     let value = settings.take("state");
     if let Some(Json::String(dir)) = &value {
-        return StateSettings { dir: base.join(dir), key: None };
+        return StateSettings { dir: within(base, dir), key: None };
     }
     let Some(value) = value else { return StateSettings { dir: default, key: None } };
     let mut nested = Settings::new(settings.path_of("state"), value);
-    let dir = nested.take_text("dir").map_or(default, |dir| base.join(dir));
+    let dir = nested.take_text("dir").map_or(default, |dir| within(base, dir));
     let key = nested.take_text("key").map(Secret::new);
     if let Some(Err(error)) = key.as_ref().map(SealKey::parse) {
         nested.reject(
@@ -194,7 +199,7 @@ fn limits(settings: &mut Settings) -> ProcessLimits {
 fn plugin_dir(settings: &mut Settings, base: &Path) -> PathBuf {
     let default = base.join("plugins");
     let Some(mut nested) = settings.take_settings("plugins") else { return default };
-    let dir = nested.take_text("dir").map_or(default, |dir| base.join(dir));
+    let dir = nested.take_text("dir").map_or(default, |dir| within(base, dir));
     settings.absorb(nested);
     dir
 }
