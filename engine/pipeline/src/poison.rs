@@ -261,15 +261,15 @@ impl Writing<'_> {
     }
 
     fn condemn(&mut self, event: &Event, reason: Reason) -> Result<()> {
-        let position = self.work.position_of(event, self.here);
+        let position = event.place(self.work.position_of(event, self.here));
         let event = event.to_original();
-        let id = DeadLetterId::of(&event, position);
-        let keys = self.writer.parked.park_event(&event, position)?;
+        let id = DeadLetterId::of(&event, &position);
+        let keys = self.writer.parked.park_event(&event, &position)?;
         self.outcome.letters.push(DeadLetter {
             pipeline: self.writer.pipeline.clone(),
             id,
             number: 0,
-            position: position.clone(),
+            position,
             keys,
             event,
             reason,

@@ -23,7 +23,9 @@ impl Reader {
             let (found, mark) = self.read_seeing(&table, &keys, &reread.transactions).await?;
             raise(&mut high, &mark.high);
             let found = wanted.iter().zip(found).filter_map(|(event, row)| {
-                Some(Event::new(table.clone(), Change::Snapshot(row?), event.transaction, event.index))
+                let row = Change::Snapshot(row?);
+                let entry = event.entry;
+                Some(Event { entry, ..Event::new(table.clone(), row, event.transaction, event.index) })
             });
             let mut events: Vec<Event> = found.collect();
             self.route(&mut events)?;

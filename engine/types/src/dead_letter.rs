@@ -11,7 +11,7 @@ use crate::schema::Key;
 
 /// The identity of a dead letter: the same event met again after a crash has the same id and is kept once (I3).
 ///
-/// An event of the stream is named by its transaction's position and its index there; a row of a snapshot, whose position moves
+/// An event of the stream is named by its transaction's position and its index there, or by its own entry in the log; a row of a snapshot, whose position moves
 /// with every attempt, by a digest of its table and key.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
 pub struct DeadLetterId(pub String);
@@ -28,7 +28,10 @@ impl DeadLetterId {
                     Digest::of(name.as_bytes()).short()
                 ))
             }
-            _ => DeadLetterId(format!("{position}/{}", event.index)),
+            _ => DeadLetterId(match event.entry {
+                Some(entry) => entry.to_string(),
+                None => format!("{position}/{}", event.index),
+            }),
         }
     }
 }
@@ -63,7 +66,7 @@ pub struct DeadLetter {
     pub id: DeadLetterId,
     /// Counts the pipeline's dead letters: the order in which they are to be replayed. Given by the store; 0 before.
     pub number: u64,
-    /// The end of the event's transaction in the source's log.
+    /// The event's place in the source's log ([`Event::place`]).
     pub position: Position,
     /// The key that is parked with it, and the new one where the event changed it.
     pub keys: Vec<Key>,

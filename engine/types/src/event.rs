@@ -94,12 +94,24 @@ pub struct Event {
     pub transaction: u32,
     /// Its place in its transaction, counted from 0 over all parts; copies made by a transform share it.
     pub index: u64,
+    /// The number of its own entry in the source's log, from a source whose transactions have no lasting ends: after a restart
+    /// the same events may come as one larger transaction, so position and index would not name the event again (I3).
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub entry: Option<u64>,
 }
 
 impl Event {
     /// An event as a source delivers it.
     pub fn new(table: Arc<TableSchema>, change: Change, transaction: u32, index: u64) -> Self {
-        Event { source: table.clone(), table, change, original: None, transaction, index }
+        Event { source: table.clone(), table, change, original: None, transaction, index, entry: None }
+    }
+
+    /// Its place in the source's log that it has again after a restart, when its transaction ends at `transaction`.
+    pub fn place(&self, transaction: &Position) -> Position {
+        match self.entry {
+            Some(entry) => Position::from_number(entry, entry.to_string()),
+            None => transaction.clone(),
+        }
     }
 
     /// The event as the source delivered it, whatever transforms did since.

@@ -65,6 +65,7 @@ impl HasConnection for Reader {
 
 /// One entry on its way to become an event.
 struct Entry {
+    id: u64,
     table: Arc<Table>,
     op: Op,
     /// The row as it was.
@@ -220,7 +221,7 @@ impl Reader {
                 let touch = touch(table, op, stored, &mut arena)?;
                 bytes += self.weights.get(&number).copied().unwrap_or(FIRST_WEIGHT);
                 bytes += touch.old.as_ref().map_or(0, |(_, row)| row.weight());
-                gathered.add(table.clone(), touch, bound);
+                gathered.add(id, table.clone(), touch, bound);
             }
             gathered.scanned = id;
         }
@@ -318,7 +319,7 @@ enum Cut {
 }
 
 impl Gathered {
-    fn add(&mut self, table: Arc<Table>, touch: Touch, bound: usize) {
+    fn add(&mut self, id: u64, table: Arc<Table>, touch: Touch, bound: usize) {
         let number = table.captured.number;
         let mut tell = |key: &Key, was: Option<&Row>| {
             if let Some(entry) = self.waiting.remove(&(number, key.clone())) {
@@ -343,7 +344,7 @@ impl Gathered {
         if let After::Unknown = after {
             self.waiting.insert((number, key.clone()), index);
         }
-        self.entries.push(Entry { table, op: touch.op, before, key, after, bound });
+        self.entries.push(Entry { id, table, op: touch.op, before, key, after, bound });
     }
 }
 
@@ -414,7 +415,7 @@ fn deliver(gathered: Gathered, bounds: &[Place], cursor: &Cursor) -> Taken {
             counted = entry.bound;
             index = 0;
         }
-        let bound = entry.bound;
+        let (bound, id) = (entry.bound, entry.id);
         let table = entry.table.schema.clone();
         let Some(change) = change(entry) else { continue };
         index += 1;
@@ -426,7 +427,8 @@ fn deliver(gathered: Gathered, bounds: &[Place], cursor: &Cursor) -> Taken {
             last = Some(bound);
         }
         let transaction = (batch.transactions.len() - 1) as u32;
-        batch.events.push(Event::new(table, change, transaction, index - 1));
+        // I3: boundaries are only what was observed, and forgotten with the process; the entry's id stays.
+        batch.events.push(Event { entry: Some(id), ..Event::new(table, change, transaction, index - 1) });
     }
     if let Some(bound) = within {
         let index = if counted == bound { index } else { 0 };

@@ -170,6 +170,25 @@ async fn a_large_transaction_comes_in_parts_and_is_resumed_within() {
     assert_eq!(resumed.log[0].1, line.log[1500].1);
 }
 
+/// I3: a dead letter is the same one after a restart, though boundaries are forgotten.
+#[tokio::test]
+async fn an_event_is_known_by_its_entry_after_a_restart() {
+    let place = Place::with(ITEMS);
+    let mut line = Line::start(&place, &["t"]).await;
+    let start = line.at.clone();
+    for id in 0..3 {
+        place.writer().execute("INSERT INTO t VALUES (?1, 'a', 0)", [id]).unwrap();
+        line.catch_up().await.unwrap();
+    }
+    let from = StreamStart { position: start, part: 0 };
+    let mut again = Line::resume(&place, "p", &["t"], Some(from)).await.unwrap();
+    again.catch_up().await.unwrap();
+    assert!(again.log[0].0 > line.log[0].0 && again.log[0].0 == again.log[2].0, "one transaction now");
+    let places = |line: &Line| line.log.iter().map(|(at, event)| event.place(at)).collect::<Vec<_>>();
+    assert!(places(&line).is_sorted() && places(&line)[0] < places(&line)[1]);
+    assert_eq!(places(&again), places(&line));
+}
+
 #[tokio::test]
 async fn changes_of_other_tables_are_progress() {
     let place = Place::with(&format!("{ITEMS}; CREATE TABLE other(id INTEGER PRIMARY KEY)"));
