@@ -46,8 +46,8 @@ pub fn run(table: &mut Table) {
     });
     let schema = schema();
 
-    let native = time(|events| native(events));
-    let again = time(|events| native_again(events));
+    let native = time(native);
+    let again = time(native_again);
     table.show("boundary", "native closure, rows in place", native, "ns/event");
     table.show("boundary", "A/A: the same again, ratio", again / native, "x");
 
