@@ -323,7 +323,7 @@ impl Inner {
     /// The lines that run whatever version of this plugin is promoted.
     pub(crate) fn followers(&self, name: &str) -> Vec<Arc<Line>> {
         let follows = |line: &Arc<Line>| {
-            let spec = lock(&line.live).spec.clone();
+            let spec = line.next_spec();
             spec.tables.values().flatten().any(|step| *step.plugin == *name && self.is_swappable(step))
         };
         self.lines().into_iter().filter(follows).collect()
@@ -444,7 +444,7 @@ impl Inner {
         let mut ready = Vec::new();
         let mut wider = Vec::new();
         for line in self.followers(name) {
-            let spec = lock(&line.live).spec.clone();
+            let spec = line.next_spec();
             let versions = self.resolve(&spec, Some(&plugin)).await?;
             match swap::check(&line, spec, versions).await {
                 Ok(checked) => {

@@ -120,6 +120,13 @@ impl Line {
         self.has_pending.store(true, Ordering::Release);
     }
 
+    /// The configuration that the line will have at its next batch boundary: what is built on another would undo what was handed
+    /// over and not yet taken.
+    pub(crate) fn next_spec(&self) -> Arc<ChainSpec> {
+        let pending = lock(&self.pending).as_ref().map(|prepared| prepared.spec.clone());
+        pending.unwrap_or_else(|| lock(&self.live).spec.clone())
+    }
+
     /// The tables that are open, and events of theirs.
     pub(crate) fn recent(&self) -> (BTreeMap<TableId, LiveTable>, Vec<Event>) {
         let live = lock(&self.live);

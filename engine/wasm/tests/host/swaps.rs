@@ -255,3 +255,17 @@ async fn a_file_replaces_a_shipped_plugin_only_when_told_to() {
     assert!(boundary(&mut replaced).await);
     assert_eq!(writes(&mut replaced).await, "v2");
 }
+
+/// Both came while the line stood still: the later one does not undo the earlier one.
+#[tokio::test]
+async fn a_swap_keeps_a_configuration_that_waits_for_its_boundary() {
+    let host = TestHost::new().await;
+    let (mut line, _) = running(&host).await;
+    let echo = StepSpec::new("probe", r#"{"do":"echo","read":["name"]}"#, "q");
+    line.chains.reconfigure(spec([tag(), vec![echo]].concat())).await.unwrap();
+    host.put("tag", v2());
+    assert_outcome(&host.host.swap("tag", false).await.unwrap(), Swapped::Promoted, "passed");
+    assert!(boundary(&mut line).await);
+    assert_eq!(writes(&mut line).await, "v2");
+    assert_eq!(line.chains.lineage()[0].steps.len(), 2);
+}
