@@ -224,6 +224,8 @@ fn a_bad_file_is_refused_reported_and_not_tried_again() {
     }
     let log = site.log();
     assert!(log.contains("stamp") && log.contains("refused"), "the log says so");
+    let status = site.sluice(&["status", "--json"]).ended_with(0).json();
+    assert_eq!(status["candidates"][0]["candidate"]["outcome"], "refused", "{status:#}");
 
     // After a restart what lies there is known already.
     serve.kill();

@@ -72,27 +72,39 @@ async fn list(common: &Common) -> Result<(), Failure> {
         out::json(&plugins);
         return Ok(());
     }
-    let plugins = plugins["plugins"].as_array().map(Vec::as_slice).unwrap_or_default();
-    let row = |plugin: &Value| {
-        let users = plugin["used_by"].as_array().map(Vec::as_slice).unwrap_or_default();
-        [
-            text(&plugin["name"]).to_string(),
-            plugin["digest"].as_str().map_or("-", short).to_string(),
-            text(&plugin["source"]).to_string(),
-            users.iter().map(text).collect::<Vec<_>>().join(" "),
-        ]
-    };
-    let rows: Vec<[String; 4]> = plugins.iter().map(row).collect();
+    let rows: Vec<[String; 4]> = each(&plugins).iter().map(row).collect();
     out::table(["PLUGIN", "VERSION", "FROM", "USED BY"], &rows);
-    for plugin in plugins {
-        let candidate = &plugin["candidate"];
-        if candidate.is_object() {
-            let (name, digest) = (text(&plugin["name"]), short(text(&candidate["digest"])));
-            let (outcome, why) = (text(&candidate["outcome"]), text(&candidate["why"]));
-            out::line(format_args!("\n{name}@{digest} is {outcome}: {why}"));
-        }
-    }
+    show_candidates(&plugins);
     Ok(())
+}
+
+fn row(plugin: &Value) -> [String; 4] {
+    let users = plugin["used_by"].as_array().map(Vec::as_slice).unwrap_or_default();
+    [
+        text(&plugin["name"]).to_string(),
+        plugin["digest"].as_str().map_or("-", short).to_string(),
+        text(&plugin["source"]).to_string(),
+        users.iter().map(text).collect::<Vec<_>>().join(" "),
+    ]
+}
+
+fn each(plugins: &Value) -> &[Value] {
+    plugins["plugins"].as_array().map(Vec::as_slice).unwrap_or_default()
+}
+
+/// The plugins that have a version which was refused or waits.
+pub fn candidates(plugins: &Value) -> impl Iterator<Item = &Value> {
+    each(plugins).iter().filter(|plugin| plugin["candidate"].is_object())
+}
+
+/// Tells which versions were refused or wait, and why.
+pub fn show_candidates(plugins: &Value) {
+    for plugin in candidates(plugins) {
+        let candidate = &plugin["candidate"];
+        let (name, digest) = (text(&plugin["name"]), short(text(&candidate["digest"])));
+        let (outcome, why) = (text(&candidate["outcome"]), text(&candidate["why"]));
+        out::line(format_args!("\n{name}@{digest} is {outcome}: {why}"));
+    }
 }
 
 async fn inspect(common: &Common, file: &Path, table: Option<&str>, settings: &str) -> Result<(), Failure> {

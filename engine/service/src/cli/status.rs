@@ -5,7 +5,7 @@ use serde_json::Value;
 use super::args::Common;
 use super::client::Client;
 use super::failure::Failure;
-use super::out;
+use super::{out, plugins};
 
 /// Asks the running service how it stands.
 pub fn status(common: &Common) -> Result<(), Failure> {
@@ -16,11 +16,14 @@ pub fn status(common: &Common) -> Result<(), Failure> {
         let remedy = format!("start one: sluice serve -c {}", common.config.display());
         return Err(sluice::Error::new(sluice::ErrorKind::Unreachable, what).remedy(remedy).into());
     };
-    let status = client.get("/api/v1/status")?;
+    let mut status = client.get("/api/v1/status")?;
+    let plugins = client.get("/api/v1/plugins")?;
     if common.json {
+        status["candidates"] = plugins::candidates(&plugins).cloned().collect();
         out::json(&status);
     } else {
         show(&status);
+        plugins::show_candidates(&plugins);
     }
     Ok(())
 }
