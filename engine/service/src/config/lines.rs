@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
-use sluice_pipeline::{LineSpec, OnLarge, TableRoute, TruncatePolicy};
+use sluice_pipeline::{BatchLimits, LineSpec, OnLarge, TableRoute, TruncatePolicy};
 use sluice_types::ports::{Discovered, Endpoint};
 use sluice_types::settings::did_you_mean;
 use sluice_types::{Error, ErrorKind, Finding, PipelineId, Result, Severity, TableId, TablePattern};
@@ -154,12 +154,13 @@ impl Pipeline {
         }
         let plain = chain.tables.is_empty() && !is_shared(config, name, target_name, default_schema, &tables);
         let by_default = if plain { TruncatePolicy::Apply } else { TruncatePolicy::Pause };
+        let lines = config.pipelines.values().map(|pipeline| pipeline.targets.len()).sum();
         let spec = LineSpec {
             pipeline: self.line_id(target_name),
             tables,
             mode: self.mode,
             snapshot: self.snapshot,
-            batch: self.batch,
+            batch: BatchLimits { bytes: config.limits.batch_bytes(self.batch.bytes, lines), ..self.batch },
             concurrency: self.concurrency,
             large_transactions,
             truncate: self.truncate.unwrap_or(by_default),

@@ -80,8 +80,20 @@ pub struct ServiceSettings {
 pub struct ProcessLimits {
     /// What all lines together may hold in memory; default 512 MiB.
     pub memory: u64,
-    /// What large transactions may take on disk; default 20 GiB.
-    pub spill: u64,
+}
+
+impl ProcessLimits {
+    /// So many batches of a line may be in memory at once: one that is read, one that waits, one that is transformed, one that
+    /// is written.
+    const BATCHES_PER_LINE: u64 = 4;
+
+    /// I10: what a batch of one of `lines` lines may take, so that all of them together keep to half of the memory. The other
+    /// half is for plugins, databases and everything else.
+    pub(crate) fn batch_bytes(&self, asked: NonZeroUsize, lines: usize) -> NonZeroUsize {
+        let share = self.memory / 2 / (lines.max(1) as u64 * Self::BATCHES_PER_LINE);
+        let share = usize::try_from(share).unwrap_or(usize::MAX);
+        NonZeroUsize::new(share).map_or(NonZeroUsize::MIN, |share| share.min(asked))
+    }
 }
 
 /// One of `databases:`.

@@ -21,7 +21,7 @@ pub fn json_schema(registry: &Registry) -> Json {
                     &[],
                     [
                         ("memory", size("What all pipelines together may hold in memory.", "512MiB")),
-                        ("spill", size("What large transactions may take on disk.", "20GiB")),
+                        ("spill", not_built()),
                     ],
                 ),
             ),
