@@ -24,7 +24,7 @@ use serde::{Deserialize, Serialize};
 use sluice_types::{Error, ErrorKind, Position, Result, TableId, TableSchema};
 
 use crate::connection::quote;
-use crate::schema::{self, Shape, TableKind, Unique};
+use crate::schema::{self, Shape, ShapeColumn, TableKind, Unique};
 
 /// The layout of the log's tables.
 const LOG_VERSION: i64 = 1;
@@ -215,8 +215,17 @@ impl Collision {
                 let named = || {
                     columns.iter().map(|(c, collation)| (quote(&shape.columns[*c].name), quote(collation)))
                 };
-                let matches: Vec<String> = named()
-                    .map(|(name, collation)| format!("{name} COLLATE {collation} = NEW.{name}"))
+                // REPLACE writes the default in place of a null that is not allowed, but only after our trigger has seen it.
+                let new = |column: usize, name: &str| match &shape.columns[column] {
+                    ShapeColumn { not_null: true, default: Some(default), .. } => {
+                        format!("ifnull(NEW.{name}, ({default}))")
+                    }
+                    _ => format!("NEW.{name}"),
+                };
+                let matches: Vec<String> = std::iter::zip(columns, named())
+                    .map(|((c, _), (name, collation))| {
+                        format!("{name} COLLATE {collation} = {}", new(*c, &name))
+                    })
                     .collect();
                 let touched: Vec<String> =
                     named().map(|(name, _)| format!("NEW.{name} COLLATE BINARY IS NOT OLD.{name}")).collect();

@@ -183,7 +183,7 @@ pub(crate) fn misfits(shape: &Shape, schema: &TableSchema) -> Vec<(String, Strin
     }
     for column in &shape.columns {
         let given = schema.columns.iter().any(|one| one.name.eq_ignore_ascii_case(&column.name));
-        if column.not_null && !column.has_default && !column.generated && !given {
+        if column.not_null && column.default.is_none() && !column.generated && !given {
             misfits.push((
                 format!(
                     "{name}.{} must not be null, has no default, and is not among the columns",

@@ -48,8 +48,8 @@ pub(crate) struct ShapeColumn {
     pub native: String,
     /// Null is refused.
     pub not_null: bool,
-    /// Has a default that an insert can rely on.
-    pub has_default: bool,
+    /// The default that an insert can rely on, as SQL.
+    pub default: Option<String>,
     /// Computed; can be read, not written.
     pub generated: bool,
 }
@@ -224,7 +224,7 @@ pub(crate) fn shape(connection: &Connection, name: &str) -> rusqlite::Result<Opt
 
 fn columns(connection: &Connection, table: &str) -> rusqlite::Result<(Vec<ShapeColumn>, Vec<usize>)> {
     let mut statement = connection.prepare_cached(
-        "SELECT name, type, \"notnull\", dflt_value IS NOT NULL, pk, hidden FROM pragma_table_xinfo(?1)",
+        "SELECT name, type, \"notnull\", dflt_value, pk, hidden FROM pragma_table_xinfo(?1)",
     )?;
     let mut columns = Vec::new();
     let mut key = Vec::new();
@@ -243,7 +243,7 @@ fn columns(connection: &Connection, table: &str) -> rusqlite::Result<(Vec<ShapeC
             name: row.get(0)?,
             native: row.get(1)?,
             not_null: row.get(2)?,
-            has_default: row.get(3)?,
+            default: row.get(3)?,
             generated: hidden > 1,
         });
     }

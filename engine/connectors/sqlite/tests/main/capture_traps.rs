@@ -54,6 +54,18 @@ async fn replace_on_a_secondary_unique_index_deletes_the_row_that_collides() {
 }
 
 #[tokio::test]
+async fn replace_by_a_default_in_place_of_null() {
+    let kinds = follows(
+        "CREATE TABLE t(id INTEGER PRIMARY KEY, u TEXT NOT NULL DEFAULT 'x' UNIQUE)",
+        &["t"],
+        "INSERT INTO t VALUES (1, 'x'), (2, 'y')",
+        "INSERT OR REPLACE INTO t VALUES (3, NULL); UPDATE OR REPLACE t SET u = NULL WHERE id = 2",
+    )
+    .await;
+    assert_eq!(kinds.iter().filter(|kind| **kind == "delete").count(), 2, "{kinds:?}");
+}
+
+#[tokio::test]
 async fn update_or_replace_of_the_key_and_of_the_rowid() {
     follows(
         "CREATE TABLE t(id INTEGER PRIMARY KEY, a); CREATE TABLE w(k TEXT PRIMARY KEY NOT NULL, a)",
