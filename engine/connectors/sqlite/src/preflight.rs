@@ -193,14 +193,25 @@ pub(crate) fn misfits(shape: &Shape, schema: &TableSchema) -> Vec<(String, Strin
             ));
         }
     }
-    let key: Option<Vec<usize>> = schema.key_columns().map(|column| shape.column(&column.name)).collect();
-    if let Some(key) = key
+    if let Some(key) = shape.columns_of(schema)
         && (key.is_empty() || shape.key_collations(&key).is_none())
     {
         let columns = schema::names(schema.key_columns().map(|column| &*column.name));
         misfits.push((
             format!("{name} has no primary key or unique index over exactly ({columns})"),
             format!("CREATE UNIQUE INDEX {} ON {} ({columns})", quote(&format!("{name}_key")), quote(name)),
+        ));
+    } else if let Some(key) = shape.columns_of(schema)
+        && let Some((column, collation)) = shape.merging_collation(&key)
+    {
+        // The source's own collation is not known here, and keys that only this one takes for the same would end as one row (I3).
+        let column = &shape.columns[column].name;
+        misfits.push((
+            format!("{name}'s key compares {column} by {collation}: keys of the source that are the same for it would become one row"),
+            format!(
+                "make {name} again with {} COLLATE BINARY in its primary key and unique indexes, or choose another name with `to:`",
+                quote(column)
+            ),
         ));
     }
     misfits
@@ -270,6 +281,11 @@ mod tests {
         assert_eq!(found("CREATE TABLE t(id INTEGER PRIMARY KEY)"), ["t has no column a"]);
         assert_eq!(found("CREATE TABLE t(id INT, a)").len(), 1);
         assert_eq!(found("CREATE TABLE t(id INTEGER PRIMARY KEY, a, must TEXT NOT NULL)").len(), 1);
+        let nocase = found("CREATE TABLE t(id TEXT COLLATE NOCASE PRIMARY KEY, a)");
+        assert!(nocase.len() == 1 && nocase[0].contains("id by NOCASE"), "{nocase:?}");
+        assert_eq!(found("CREATE TABLE t(id TEXT PRIMARY KEY, a); CREATE UNIQUE INDEX i ON t(id COLLATE RTRIM)").len(), 1);
+        assert_eq!(found("CREATE TABLE t(id TEXT COLLATE NOCASE, a); CREATE UNIQUE INDEX i ON t(id COLLATE BINARY)"), [""; 0]);
+        assert_eq!(found("CREATE TABLE t(id TEXT PRIMARY KEY, a TEXT COLLATE NOCASE UNIQUE)"), [""; 0]);
         assert_eq!(found("CREATE VIEW t AS SELECT 1 AS id, 2 AS a"), ["t is not a plain table"]);
     }
 

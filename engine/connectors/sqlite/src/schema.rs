@@ -149,6 +149,24 @@ impl Shape {
         })
     }
 
+    /// The key of a schema among these columns; `None`: not every one is there.
+    pub fn columns_of(&self, schema: &TableSchema) -> Option<Vec<usize>> {
+        schema.key_columns().map(|column| self.column(&column.name)).collect()
+    }
+
+    /// A key column with a collation, of any unique index over exactly the key, that takes different texts for the same.
+    pub fn merging_collation(&self, key: &[usize]) -> Option<(usize, &str)> {
+        self.uniques.iter().find_map(|unique| match unique {
+            Unique::Columns(columns)
+                if columns.len() == key.len() && columns.iter().all(|(column, _)| key.contains(column)) =>
+            {
+                let merges = |(_, collation): &&(usize, String)| !collation.eq_ignore_ascii_case("BINARY");
+                columns.iter().find(merges).map(|(column, collation)| (*column, collation.as_str()))
+            }
+            _ => None,
+        })
+    }
+
     /// Whether these columns can be the key of a configured table: unique together, never null. The declared primary key is
     /// taken at its word; that no row has a null in it is looked at when it is read.
     pub fn is_key(&self, key: &[usize]) -> bool {

@@ -283,6 +283,23 @@ async fn a_target_that_does_not_fit_is_not_altered() {
 }
 
 #[tokio::test]
+async fn a_target_whose_key_would_merge_rows_is_refused() {
+    let place = Place::with("CREATE TABLE t(id TEXT COLLATE NOCASE PRIMARY KEY NOT NULL, a, b)");
+    let made = schema(&[("id", "TEXT", ColumnType::Text), ("a", "", ColumnType::Text), ("b", "", ColumnType::Text)]);
+    let mut sink = sink(&place).await;
+    let error = sink.prepare(&[target(&made)]).await.unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::TargetSchema);
+    assert!(error.remedy_text().unwrap().contains("\"id\" COLLATE BINARY"), "{error}");
+    let findings = place.endpoint().check_target(&[target(&made)]).await.unwrap();
+    assert!(findings.len() == 1 && findings[0].code == "target-schema", "{findings:?}");
+    place.writer().execute_batch("DROP TABLE t").unwrap();
+    sink.prepare(&[target(&made)]).await.unwrap();
+    let put = |id: &str| event(&made, Change::Snapshot(Row::new(vec![id.into(), 1.into(), 1.into()])));
+    write(&mut sink, &[put("a"), put("A")]).await.unwrap();
+    assert_eq!(stored(&place.writer(), &made).len(), 2);
+}
+
+#[tokio::test]
 async fn every_canonical_type_has_a_place() {
     let place = Place::new();
     let mut sink = sink(&place).await;
