@@ -271,7 +271,7 @@ pub(crate) fn ensure_log(connection: &Connection) -> rusqlite::Result<String> {
              CREATE TABLE sluice_table(number INTEGER PRIMARY KEY AUTOINCREMENT, name TEXT NOT NULL,
                                        layout TEXT NOT NULL, active INTEGER NOT NULL);
              CREATE TABLE sluice_mark(install TEXT NOT NULL, pipeline TEXT NOT NULL, id INTEGER NOT NULL,
-                                      PRIMARY KEY(install, pipeline)) WITHOUT ROWID;
+                                      seen INTEGER NOT NULL DEFAULT 0, PRIMARY KEY(install, pipeline)) WITHOUT ROWID;
              CREATE TABLE sluice_mark_table(install TEXT NOT NULL, pipeline TEXT NOT NULL, number INTEGER NOT NULL,
                                             PRIMARY KEY(install, pipeline, number)) WITHOUT ROWID;
              INSERT INTO sluice_log VALUES (lower(hex(randomblob(16))), {LOG_VERSION});
@@ -303,6 +303,7 @@ pub(crate) fn hold(
     tables: &[(TableId, Shape, Vec<usize>)],
 ) -> Result<(Place, Vec<Captured>)> {
     let failed = |error| broken_log(error);
+    date_marks(connection).map_err(failed)?;
     let held = held(connection, line).map_err(failed)?;
     let mut captured = Vec::with_capacity(tables.len());
     for (table, shape, key) in tables {
@@ -334,15 +335,71 @@ fn promised(connection: &Connection, line: &LineId) -> rusqlite::Result<Place> {
             |row| Ok(Place { id: row.get::<_, i64>(0)? as u64, nonce: row.get(1)? }),
         )
         .optional()?;
-    if let Some(place) = marked {
-        return Ok(place);
-    }
-    let place = last(connection)?;
+    let place = match marked {
+        Some(place) => place,
+        None => last(connection)?,
+    };
     connection.execute(
-        "INSERT INTO sluice_mark VALUES (?1, ?2, ?3) ON CONFLICT DO UPDATE SET id = excluded.id",
+        "INSERT INTO sluice_mark(install, pipeline, id, seen) VALUES (?1, ?2, ?3, unixepoch())
+         ON CONFLICT DO UPDATE SET id = excluded.id, seen = excluded.seen",
         (&line.install, &line.pipeline, place.id as i64),
     )?;
     Ok(place)
+}
+
+/// Whether marks tell when they were last moved; a log that an older version made has none that do.
+fn marks_are_dated(connection: &Connection) -> rusqlite::Result<bool> {
+    let sql = "SELECT count(*) FROM pragma_table_info('sluice_mark') WHERE name = 'seen'";
+    connection.query_row(sql, [], |row| row.get::<_, i64>(0).map(|count| count > 0))
+}
+
+/// Lets the marks of an older version's log tell it too, from now on. In a write transaction.
+fn date_marks(connection: &Connection) -> rusqlite::Result<()> {
+    if marks_are_dated(connection)? {
+        return Ok(());
+    }
+    connection.execute_batch(
+        "ALTER TABLE sluice_mark ADD COLUMN seen INTEGER NOT NULL DEFAULT 0; UPDATE sluice_mark SET seen = unixepoch();",
+    )
+}
+
+/// A read mark that lies before the end of the log, and so keeps what comes after it.
+#[derive(Clone, Debug)]
+pub(crate) struct Behind {
+    pub line: LineId,
+    /// Entries after it.
+    pub changes: i64,
+    /// Since it was last moved, or its line last started.
+    pub idle_seconds: i64,
+}
+
+impl Behind {
+    /// SQL that gives the mark up; for a line that will not come back.
+    pub fn removal(&self) -> String {
+        let text = |text: &str| format!("'{}'", text.replace('\'', "''"));
+        let line =
+            format!("install = {} AND pipeline = {}", text(&self.line.install), text(&self.line.pipeline));
+        format!("DELETE FROM sluice_mark_table WHERE {line}; DELETE FROM sluice_mark WHERE {line};")
+    }
+}
+
+/// The read marks that keep entries in the log, the one that keeps the most first (I10). None where there is no log.
+pub(crate) fn behind(connection: &Connection) -> rusqlite::Result<Vec<Behind>> {
+    if !has_log(connection)? || !marks_are_dated(connection)? {
+        return Ok(vec![]);
+    }
+    let mut statement = connection.prepare(
+        "SELECT install, pipeline, last - id, unixepoch() - seen
+         FROM sluice_mark, (SELECT max(id) AS last FROM sluice_change) WHERE id < last ORDER BY id",
+    )?;
+    let rows = statement.query_map([], |row| {
+        Ok(Behind {
+            line: LineId { install: row.get(0)?, pipeline: row.get(1)? },
+            changes: row.get(2)?,
+            idle_seconds: row.get(3)?,
+        })
+    })?;
+    rows.collect()
 }
 
 /// Captures a table that the line does not hold yet, by the triggers that are there or by new ones.
@@ -592,7 +649,7 @@ pub(crate) fn key_in(shape: &Shape, schema: &TableSchema) -> Result<Vec<usize>> 
 /// transaction. The entry at the lowest mark stays: it proves a position ([`prove`]), and keeps ids from being given out again.
 pub(crate) fn purge(connection: &Connection, line: &LineId, id: u64, entries: i64) -> rusqlite::Result<bool> {
     connection.execute(
-        "UPDATE sluice_mark SET id = ?3 WHERE install = ?1 AND pipeline = ?2 AND id < ?3",
+        "UPDATE sluice_mark SET id = ?3, seen = unixepoch() WHERE install = ?1 AND pipeline = ?2 AND id < ?3",
         (&line.install, &line.pipeline, id as i64),
     )?;
     let (first, lowest): (i64, i64) = connection.query_row(

@@ -18,6 +18,8 @@ use crate::worker::Worker;
 const FLUSH_EVERY: Duration = Duration::from_secs(1);
 /// Entries that one transaction of the purge deletes.
 const PURGE_ENTRIES: i64 = 2000;
+/// Entries that a mark may keep in the log before that is worth a warning when a source opens: some hundred MiB in the file.
+const KEPT_WARN: i64 = 1_000_000;
 /// Between two of them, so that a writer that waits for the lock gets it.
 const PURGE_PAUSE: Duration = Duration::from_millis(2);
 
@@ -105,9 +107,15 @@ impl Maintainer {
             .await
     }
 
-    /// Proves that the log can deliver from a place (I12).
+    /// Proves that the log can deliver from a place (I12), and warns of what makes it grow.
     pub async fn prove(&self, from: Place) -> Result<()> {
-        self.worker.call(move |connection| capture::prove(connection, from)).await
+        let file = self.file.clone();
+        self.worker
+            .call(move |connection| {
+                capture::prove(connection, from)?;
+                warn_of_growth(connection, &file).map_err(broken_log)
+            })
+            .await
     }
 
     /// Gives up tables; see [`capture::detach`].
@@ -190,6 +198,24 @@ pub(crate) fn table_shape(connection: &Connection, file: &File, table: &TableId)
         ),
         Some(shape) => Ok(shape),
     }
+}
+
+/// I10: a log that only grows is told, with the mark that keeps it.
+fn warn_of_growth(connection: &Connection, file: &File) -> rusqlite::Result<()> {
+    let behind = capture::behind(connection)?;
+    if let Some(most) = behind.first().filter(|most| most.changes > KEPT_WARN) {
+        tracing::warn!(
+            database = %file.database,
+            changes = most.changes,
+            pipeline = %most.line.pipeline,
+            installation = %most.line.install,
+            idle_seconds = most.idle_seconds,
+            "the change log keeps many changes for a pipeline that has not confirmed them; if it will not come back, run in the \
+             source's file: {}",
+            most.removal()
+        );
+    }
+    Ok(())
 }
 
 /// One short write transaction.

@@ -12,6 +12,9 @@ use crate::maintain::table_shape;
 use crate::schema::{self, OWN_PREFIX, Shape, TableKind};
 use crate::values;
 
+/// A read mark that keeps changes in the log and has not moved for so long is told. Unit: hours.
+const MARK_IDLE_HOURS: i64 = 24;
+
 /// The tables that match. Views, virtual tables and the tables behind those are none, unless they are named.
 pub(crate) fn discover(file: &File, patterns: &[TablePattern]) -> Result<Vec<Discovered>> {
     let connection = file.open()?;
@@ -60,7 +63,31 @@ pub(crate) fn check_source(file: &File, tables: &[TargetTable]) -> Result<Vec<Fi
             Ok(shape) => findings.extend(check_table(&connection, file, table, &shape)?),
         }
     }
+    findings.extend(idle_marks(&connection, file)?);
     Ok(findings)
+}
+
+/// I10: a pipeline that was lost with its installation keeps the log growing until its mark is removed.
+fn idle_marks(connection: &Connection, file: &File) -> Result<Vec<Finding>> {
+    let behind = capture::behind(connection)
+        .map_err(|error| file.failed(error, "the change log's marks can't be read"))?;
+    let idle = behind.into_iter().filter(|mark| mark.idle_seconds >= MARK_IDLE_HOURS * 3600);
+    let finding = |mark: capture::Behind| {
+        let what = format!(
+            "the change log keeps {} changes for pipeline {} of installation {}, which has confirmed none for {} hours",
+            mark.changes,
+            mark.line.pipeline,
+            mark.line.install,
+            mark.idle_seconds / 3600
+        );
+        let remedy = format!(
+            "let that pipeline run again; only if it is gone for good, run in {}: {}",
+            file.path.display(),
+            mark.removal()
+        );
+        Finding::warning("stale-mark", "path", what, remedy)
+    };
+    Ok(idle.map(finding).collect())
 }
 
 fn check_table(
@@ -283,8 +310,15 @@ mod tests {
         assert_eq!(found("CREATE TABLE t(id INTEGER PRIMARY KEY, a, must TEXT NOT NULL)").len(), 1);
         let nocase = found("CREATE TABLE t(id TEXT COLLATE NOCASE PRIMARY KEY, a)");
         assert!(nocase.len() == 1 && nocase[0].contains("id by NOCASE"), "{nocase:?}");
-        assert_eq!(found("CREATE TABLE t(id TEXT PRIMARY KEY, a); CREATE UNIQUE INDEX i ON t(id COLLATE RTRIM)").len(), 1);
-        assert_eq!(found("CREATE TABLE t(id TEXT COLLATE NOCASE, a); CREATE UNIQUE INDEX i ON t(id COLLATE BINARY)"), [""; 0]);
+        assert_eq!(
+            found("CREATE TABLE t(id TEXT PRIMARY KEY, a); CREATE UNIQUE INDEX i ON t(id COLLATE RTRIM)")
+                .len(),
+            1
+        );
+        assert_eq!(
+            found("CREATE TABLE t(id TEXT COLLATE NOCASE, a); CREATE UNIQUE INDEX i ON t(id COLLATE BINARY)"),
+            [""; 0]
+        );
         assert_eq!(found("CREATE TABLE t(id TEXT PRIMARY KEY, a TEXT COLLATE NOCASE UNIQUE)"), [""; 0]);
         assert_eq!(found("CREATE VIEW t AS SELECT 1 AS id, 2 AS a"), ["t is not a plain table"]);
     }

@@ -285,7 +285,8 @@ async fn a_target_that_does_not_fit_is_not_altered() {
 #[tokio::test]
 async fn a_target_whose_key_would_merge_rows_is_refused() {
     let place = Place::with("CREATE TABLE t(id TEXT COLLATE NOCASE PRIMARY KEY NOT NULL, a, b)");
-    let made = schema(&[("id", "TEXT", ColumnType::Text), ("a", "", ColumnType::Text), ("b", "", ColumnType::Text)]);
+    let made =
+        schema(&[("id", "TEXT", ColumnType::Text), ("a", "", ColumnType::Text), ("b", "", ColumnType::Text)]);
     let mut sink = sink(&place).await;
     let error = sink.prepare(&[target(&made)]).await.unwrap_err();
     assert_eq!(error.kind(), ErrorKind::TargetSchema);
