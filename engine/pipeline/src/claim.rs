@@ -1,6 +1,7 @@
 //! The start of a session: whose line is it, where does it stand, and can the source go on from there.
 
 use std::sync::Arc;
+use std::sync::atomic::Ordering::Relaxed;
 
 use sluice_types::ports::{Sink, SinkTx, Source, StreamStart};
 use sluice_types::{
@@ -21,6 +22,12 @@ pub(crate) async fn read(context: &Context, sink: &mut dyn Sink, source: &str) -
     sink.prepare(&[]).await?;
     let Some(found) = sink.checkpoint(&context.spec.pipeline).await? else { return Ok(None) };
     verify(&found, &context.spec, context.ports.state.install(), source)?;
+    // A line that tries again after an error does not take back what another engine has taken over meanwhile: only a new start,
+    // which is somebody's wish, claims a line from another.
+    let claimed = context.epoch.load(Relaxed);
+    if claimed != 0 && found.epoch > claimed {
+        return Err(overtaken());
+    }
     Ok(Some(found))
 }
 
@@ -87,17 +94,15 @@ pub(crate) async fn claim(
     };
     let tables: Vec<TableId> = context.spec.tables.iter().map(|route| route.from.clone()).collect();
     adopt(&mut checkpoint.snapshot, &tables, &unread(&context.spec));
+    context.epoch.store(checkpoint.epoch, Relaxed);
     save(tx, &checkpoint, expected, &emptied).await?;
     forget_superseded(context, expected.is_none(), router).await?;
     Ok(checkpoint)
 }
 
 fn overtaken() -> Error {
-    Error::new(
-        ErrorKind::Fenced,
-        "another engine has taken the pipeline over in this target while this one started",
-    )
-    .remedy("Only one engine may run a pipeline; stop the other, or this one")
+    Error::new(ErrorKind::Fenced, "another engine has taken the pipeline over in this target")
+        .remedy("Only one engine may run a pipeline; stop the other, or this one")
 }
 
 fn first(context: &Context, source: Arc<str>, position: Position) -> Checkpoint {
@@ -234,6 +239,7 @@ pub(crate) async fn open(
     let expected = checkpoint.epoch;
     let mut fresh = first(context, source.identity().await?, position);
     fresh.epoch = expected + 1;
+    context.epoch.store(fresh.epoch, Relaxed);
     let emptied = read_again(&mut fresh, router, None, None);
     // I5: before the first row is read.
     save(sink.begin().await?, &fresh, Some(expected), &emptied).await?;

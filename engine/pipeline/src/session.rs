@@ -2,6 +2,7 @@
 //! survives an error but what is durable.
 
 use std::sync::Arc;
+use std::sync::atomic::AtomicU64;
 
 use sluice_types::ports::{LineState, Transform};
 use sluice_types::{Error, ErrorKind, Position, Result};
@@ -32,6 +33,8 @@ pub(crate) struct Context {
     pub until: Until,
     /// What the line was told to do.
     pub line_state: LineState,
+    /// The epoch under which this process claimed the line last; 0 before the first claim.
+    pub epoch: AtomicU64,
 }
 
 /// How a session ended well.

@@ -1,6 +1,7 @@
 //! Keeps a line running: sessions one after the other, and between them what its errors and its people ask for.
 
 use std::sync::Arc;
+use std::sync::atomic::AtomicU64;
 use std::sync::atomic::Ordering::Relaxed;
 
 use sluice_types::ports::{LineState, Transform};
@@ -48,6 +49,7 @@ impl Supervisor {
             shared: controls.shared.clone(),
             until,
             line_state: LineState::default(),
+            epoch: AtomicU64::new(0),
         };
         Supervisor { context, controls, failures: 0, batches: 0 }
     }

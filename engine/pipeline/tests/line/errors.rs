@@ -2,11 +2,12 @@
 
 use std::num::NonZeroUsize;
 use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
 use std::sync::atomic::Ordering::Relaxed;
 use std::time::Duration;
 
 use sluice_kit::Statement;
-use sluice_kit::faults::{Call, Fault, Scripted, endpoint};
+use sluice_kit::faults::{Call, Fault, Plan, Script, Scripted, endpoint};
 use sluice_kit::memory::{Options, State, Step};
 use sluice_pipeline::{Ended, OnErrorThen, POISON_EVENTS_MAX, Phase, Until};
 use sluice_types::{ErrorKind, Value};
@@ -215,6 +216,39 @@ async fn a_second_engine_is_fenced_off() {
     world.insert("t", 0..10);
     assert_eq!(failed(running.await.unwrap()), ErrorKind::Fenced);
     assert!(world.ids("t").is_empty());
+    other.synced().await;
+    assert_eq!(world.ids("t").len(), 10);
+}
+
+/// Rejects the next transaction of the target when it is told to.
+#[derive(Default)]
+struct RejectNext(AtomicBool);
+
+impl Script for RejectNext {
+    fn plan(&self, call: Call) -> Plan {
+        let now = call == Call::Begin && self.0.swap(false, Relaxed);
+        Plan { fault: now.then_some(Fault::Reject(ErrorKind::Busy)), ..Plan::default() }
+    }
+}
+
+/// The two share an installation (a copied state folder), so only the epoch tells them apart: the one that tries again after an
+/// error must not take the line back, or they would fence each other off for ever.
+#[tokio::test(start_paused = true)]
+async fn a_line_that_tries_again_does_not_take_back_what_another_took_over() {
+    let mut world = World::new();
+    let target = world.ports.target.clone();
+    let script = Arc::new(RejectNext::default());
+    world.ports.target = endpoint(target.clone(), script.clone());
+    let (handle, running) = world.serve();
+    until(|| handle.status().ready).await;
+    let mut other = World::new();
+    other.ports = world.ports.clone();
+    other.ports.target = target;
+    other.synced().await;
+    script.0.store(true, Relaxed);
+    world.insert("t", 0..10);
+    assert_eq!(failed(running.await.unwrap()), ErrorKind::Fenced);
+    assert!(!script.0.load(Relaxed), "the first did meet the error");
     other.synced().await;
     assert_eq!(world.ids("t").len(), 10);
 }
