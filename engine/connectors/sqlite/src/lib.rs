@@ -9,6 +9,7 @@ mod config;
 mod connection;
 mod decode;
 mod index_sql;
+mod layout;
 mod maintain;
 mod preflight;
 mod schema;
