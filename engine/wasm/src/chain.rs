@@ -44,21 +44,22 @@ impl TableChain {
         let slots = first.slots;
         let mut steps: Vec<Step> = Vec::with_capacity(versions.len());
         let mut routes: Vec<Arc<str>> = Vec::new();
+        let mut base = 0;
         for version in versions {
             let input = steps.last().map_or(&first, Step::output).clone();
-            let base = u16::try_from(routes.len()).map_err(|_| {
-                Error::new(ErrorKind::PluginRefused, "too many routes").at_table(&entry.table)
-            })?;
-            let step = Step::open(version.clone(), input, base, instances);
-            let step = match step {
-                Ok(step) => step,
+            let opened = Step::open(version.clone(), input, base, instances);
+            let counted = opened.and_then(|step| {
+                routes.extend(step.plan().into_iter().flat_map(|plan| plan.routes.iter().cloned()));
+                steps.push(step);
+                count_routes(routes.len(), entry)
+            });
+            base = match counted {
+                Ok(count) => count,
                 Err(error) => {
                     steps.iter().for_each(|step| step.close(instances));
                     return Err(error);
                 }
             };
-            routes.extend(step.plan().into_iter().flat_map(|plan| plan.routes.iter().cloned()));
-            steps.push(step);
         }
         let default = steps.last().map_or(&first, Step::output).schema.clone();
         let routed =
@@ -155,6 +156,16 @@ impl TableChain {
     }
 }
 
+/// The routes of the steps so far, where the number of every one of them is one of 16 bits.
+fn count_routes(routes: usize, entry: &TableSchema) -> Result<u16> {
+    u16::try_from(routes).map_err(|_| {
+        let what = format!("the steps of this table have more than {} routes together", u16::MAX);
+        Error::new(ErrorKind::PluginRefused, what)
+            .remedy("Let fewer steps route, or each of them to fewer tables")
+            .at_table(&entry.table)
+    })
+}
+
 /// Gives a row exactly so many values: written ones are appended, so their place must be known.
 fn fit(row: &mut Row, slots: usize) {
     let values = row.values().len();
@@ -181,5 +192,26 @@ fn drop_rejected(flow: &mut Flow) {
     if let Some(routes) = &mut flow.routes {
         let mut at = stays.iter();
         routes.retain(|_| *at.next().unwrap_or(&true));
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn more_routes_than_numbers_are_a_clear_error() {
+        let table = TableSchema {
+            table: TableId::parse("people"),
+            database: "d".into(),
+            kind: "memory".into(),
+            version: 1,
+            columns: Vec::new(),
+            key: Vec::new(),
+        };
+        assert_eq!(count_routes(65_535, &table).unwrap(), u16::MAX);
+        let error = count_routes(65_536, &table).unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::PluginRefused);
+        assert!(error.what().contains("65535 routes"), "{error}");
     }
 }

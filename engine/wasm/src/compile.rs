@@ -43,7 +43,7 @@ impl Compiler {
                 let limit = Duration::from_secs(COMPILE_WALL_SECS);
                 match tokio::time::timeout(limit, in_child(program, args, component)).await {
                     Ok(result) => result,
-                    Err(_) => Err(over_limits()),
+                    Err(_) => Err(too_slow()),
                 }
             }
         }
@@ -68,6 +68,12 @@ fn over_limits() -> Error {
     Error::new(ErrorKind::PluginInvalid, what).remedy(format!(
         "Limits: {COMPILE_MEMORY_BYTES} bytes, {COMPILE_CPU_SECS} CPU seconds. Is it a plugin?"
     ))
+}
+
+/// The child has CPU time of its own: if that is not used up by now, the machine had none to give.
+fn too_slow() -> Error {
+    let what = format!("the machine had no time to compile the plugin within {COMPILE_WALL_SECS} seconds");
+    Error::new(ErrorKind::Timeout, what).remedy("Try again when the machine has less to do")
 }
 
 async fn in_child(program: &PathBuf, args: &[OsString], component: Bytes) -> Result<Vec<u8>> {

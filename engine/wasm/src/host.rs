@@ -78,13 +78,13 @@ pub struct PluginStatus {
 /// A version that does not run.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct Candidate {
-    /// Its digest.
-    pub digest: Digest,
+    /// Its digest; `None` when the file is not even read: it is too large, say.
+    pub digest: Option<Digest>,
     /// Refused or waiting.
     pub outcome: Swapped,
     /// Why, one clause.
     pub why: String,
-    /// When, microseconds since 1970 UTC.
+    /// When, microseconds since 1970 UTC; of a file that is not read: since when it is as it is.
     pub at_micros: i64,
 }
 
@@ -281,7 +281,8 @@ impl Host {
     /// `plugin-missing` without such a file. A candidate that is refused is not an error but a report.
     pub async fn swap(&self, name: &str, promote: bool) -> Result<SwapReport> {
         let bytes = self.inner.file(name)?.ok_or_else(|| self.inner.missing(name))?;
-        self.inner.offer(name, bytes, promote, PluginSource::Folder).await
+        let offer = if promote { Offer::Insisted } else { Offer::Found };
+        self.inner.offer(name, bytes, offer).await
     }
 
     /// Puts an earlier version back: the one before, or the one given.
@@ -335,7 +336,10 @@ impl Inner {
         };
         let used_by: BTreeSet<String> =
             self.lines().iter().filter(|line| uses(line)).map(|line| line.pipeline.to_string()).collect();
-        let file = self.file(&name).ok().flatten().map(|bytes| Digest::of(&bytes));
+        let (file, unusable) = match self.file(&name) {
+            Ok(bytes) => (bytes.map(|bytes| Digest::of(&bytes)), None),
+            Err(error) => (None, Some(self.unusable_file(&name, &error))),
+        };
         let (digest, source) = match (self.running_now(&name), self.shipped(&name)) {
             (Some(running), _) => {
                 let (plugin, source) = running.current();
@@ -353,11 +357,13 @@ impl Inner {
             .find(|version| Some(version.digest) != digest)
             .filter(|version| matches!(version.outcome, Swapped::Refused | Swapped::Waiting))
             .map(|version| Candidate {
-                digest: version.digest,
+                digest: Some(version.digest),
                 outcome: version.outcome,
                 why: version.why.clone(),
                 at_micros: version.at_micros,
             });
+        // The folder has it now, the history is of before.
+        let candidate = unusable.or(candidate);
         Ok(PluginStatus {
             name,
             digest,
@@ -381,17 +387,19 @@ impl Inner {
         if before.is_some_and(|version| version.outcome != Swapped::Promoted) {
             return Ok(None);
         }
-        self.offer(name, bytes, false, PluginSource::Folder).await.map(Some)
+        self.offer(name, bytes, Offer::Found).await.map(Some)
+    }
+
+    /// A file of the folder that can't be read, as the candidate that it would be: it has no digest to be remembered by.
+    fn unusable_file(&self, name: &str, error: &Error) -> Candidate {
+        let why = std::error::Error::source(error)
+            .map_or_else(|| error.what().to_string(), |cause| format!("{}: {cause}", error.what()));
+        let at_micros = self.file_changed(name).unwrap_or_else(|| self.options.clock.now_micros());
+        Candidate { digest: None, outcome: Swapped::Refused, why, at_micros }
     }
 
     /// Offers a version as a candidate for everything that runs the plugin.
-    pub(crate) async fn offer(
-        &self,
-        name: &str,
-        bytes: Bytes,
-        promote: bool,
-        source: PluginSource,
-    ) -> Result<SwapReport> {
+    pub(crate) async fn offer(&self, name: &str, bytes: Bytes, offer: Offer) -> Result<SwapReport> {
         let _one_at_a_time = self.swapping.lock().await;
         let digest = Digest::of(&bytes);
         let from = match self.running_now(name) {
@@ -419,7 +427,7 @@ impl Inner {
                 return Ok(report(Swapped::Refused, &why, vec![]));
             }
         };
-        if !wider.is_empty() && !promote {
+        if !wider.is_empty() && offer == Offer::Found {
             let why = format!("{}; `sluice plugin swap {name} --promote` lets it", wider.join(", "));
             tracing::warn!(plugin = name, digest = %digest.short(), %why, "plugin candidate waits; the old version runs on");
             self.counters.waiting.add(1);
@@ -427,7 +435,12 @@ impl Inner {
             return Ok(report(Swapped::Waiting, &why, vec![]));
         }
         let why = if wider.is_empty() { "it passed its checks".to_string() } else { wider.join(", ") };
-        let pipelines = self.promote(name, bytes, source, checked, &why).await?;
+        // Accepted, but not running yet: so no crash leaves the outgoing file free to come back by itself.
+        if let (Offer::PutBack, Some(outgoing)) = (offer, from) {
+            let why = format!("put out in favour of {}", digest.short());
+            self.record(name, outgoing, Swapped::RolledBack, &why, None).await?;
+        }
+        let pipelines = self.promote(name, bytes, offer.source(), checked, &why).await?;
         Ok(report(Swapped::Promoted, &why, pipelines))
     }
 
@@ -436,9 +449,7 @@ impl Inner {
         let plugin = match self.load(name, bytes).await {
             Ok(plugin) => plugin,
             // Our own trouble is no fault of the candidate: it can be tried again.
-            Err(error) if !matches!(error.kind(), ErrorKind::PluginInvalid | ErrorKind::PluginRefused) => {
-                return Err(error);
-            }
+            Err(error) if swap::is_own_trouble(&error) => return Err(error),
             Err(error) => return Ok(Err(Refused::Broken(error))),
         };
         let mut ready = Vec::new();
@@ -451,6 +462,7 @@ impl Inner {
                     wider.extend(checked.wider);
                     ready.push(Ready { line, prepared: checked.prepared });
                 }
+                Err(Refused::Broken(error)) if swap::is_own_trouble(&error) => return Err(error),
                 Err(refused) => return Ok(Err(refused)),
             }
         }
@@ -508,12 +520,7 @@ impl Inner {
         };
         let target = to.or_else(previous).filter(|digest| Some(*digest) != running).ok_or_else(no_version)?;
         let bytes = self.bytes_of(name, &target).await?.ok_or_else(no_version)?;
-        // First, so that no crash leaves the outgoing file free to come back by itself.
-        if let Some(outgoing) = running {
-            let why = format!("put out in favour of {}", target.short());
-            self.record(name, outgoing, Swapped::RolledBack, &why, None).await?;
-        }
-        self.offer(name, bytes, true, PluginSource::State).await
+        self.offer(name, bytes, Offer::PutBack).await
     }
 
     /// Takes a changed configuration of a line.
@@ -529,6 +536,26 @@ impl Inner {
             Err(refused) => Err(Error::new(ErrorKind::PluginRefused, refused.why()).remedy(
                 "Stop the pipeline, start it with the new configuration, and `sluice resnapshot` its tables",
             )),
+        }
+    }
+}
+
+/// How a version comes to be offered.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Offer {
+    /// It lies in the folder. What wants more than what runs waits.
+    Found,
+    /// It lies in the folder, and a person lets it have more.
+    Insisted,
+    /// A person puts an earlier version back; what runs is not to come back by itself.
+    PutBack,
+}
+
+impl Offer {
+    fn source(self) -> PluginSource {
+        match self {
+            Offer::Found | Offer::Insisted => PluginSource::Folder,
+            Offer::PutBack => PluginSource::State,
         }
     }
 }

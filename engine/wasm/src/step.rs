@@ -232,6 +232,7 @@ impl Step {
             for (index, route, event) in reshaped.events {
                 let at = start + index as usize;
                 origins.push(flow.origin(at));
+                // No overflow: the chain counted its routes when it was opened.
                 routes.push(if route == 0 { flow.route(at) } else { self.route_base + route });
                 done.events.push(event);
             }

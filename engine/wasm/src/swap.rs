@@ -39,6 +39,12 @@ impl Refused {
     }
 }
 
+/// Whether an error says something about this machine rather than about the candidate, which can then be tried again.
+pub(crate) fn is_own_trouble(error: &Error) -> bool {
+    use ErrorKind::{Busy, Corrupt, DiskFull, Internal, Permission, State, Timeout, Unreachable};
+    matches!(error.kind(), Busy | Corrupt | DiskFull | Internal | Permission | State | Timeout | Unreachable)
+}
+
 /// Opens chains of these versions on every live table of a line, compares them with what runs, and probes them.
 pub(crate) async fn check(line: &Line, spec: Arc<ChainSpec>, versions: Versions) -> Result<Checked, Refused> {
     let (tables, recent) = line.recent();

@@ -124,7 +124,8 @@ impl Inner {
         let recorded = promoted.is_some();
         let (bytes, source) = match promoted {
             Some((digest, bytes)) if Digest::of(&bytes) == digest => {
-                let in_folder = self.file(name)?.is_some_and(|file| file == bytes);
+                // A file that can't be read is a refused candidate: no reason not to run what ran.
+                let in_folder = matches!(self.file(name), Ok(Some(file)) if file == bytes);
                 (bytes, if in_folder { PluginSource::Folder } else { PluginSource::State })
             }
             Some((digest, _)) => {
@@ -203,7 +204,9 @@ impl Inner {
     /// The bytes of a version, from wherever it is.
     pub(crate) async fn bytes_of(&self, name: &str, digest: &Digest) -> Result<Option<Bytes>> {
         let is_it = |bytes: &Bytes| Digest::of(bytes) == *digest;
-        if let Some(bytes) = self.file(name)?.filter(is_it).or_else(|| self.shipped(name).filter(is_it)) {
+        // A file that can't be read is none that is known by this digest: it may still be elsewhere.
+        let file = self.file(name).ok().flatten().filter(is_it);
+        if let Some(bytes) = file.or_else(|| self.shipped(name).filter(is_it)) {
             return Ok(Some(bytes));
         }
         Ok(self.options.state.plugin_bytes(digest).await?.filter(is_it))
@@ -237,6 +240,13 @@ impl Inner {
             Err(why) if why.kind() == std::io::ErrorKind::NotFound => Ok(None),
             Err(why) => Err(failed(why)),
         }
+    }
+
+    /// When the folder's file of a plugin was last changed, microseconds since 1970 UTC.
+    pub(crate) fn file_changed(&self, name: &str) -> Option<i64> {
+        let changed = std::fs::metadata(self.file_path(name)?).ok()?.modified().ok()?;
+        let since = changed.duration_since(std::time::UNIX_EPOCH).ok()?;
+        i64::try_from(since.as_micros()).ok()
     }
 
     fn file_path(&self, name: &str) -> Option<PathBuf> {

@@ -11,9 +11,15 @@ use tokio::sync::Notify;
 use tokio::task::JoinHandle;
 
 use crate::host::Inner;
+use crate::swap::is_own_trouble;
 
 /// How long a file must stay as it is before it is read: writers that don't rename leave it half-written for a while.
 const SETTLE: Duration = Duration::from_millis(150);
+
+/// What our own trouble (a full disk, no time to compile) kept out is tried again after so long, then after twice that, and so on.
+const RETRY_FIRST: Duration = Duration::from_secs(2);
+/// The longest of these pauses.
+const RETRY_MAX: Duration = Duration::from_secs(300);
 
 /// Watches the plugin folder until it is dropped.
 pub struct Watcher {
@@ -37,9 +43,16 @@ impl Watcher {
         let mut folder = Folder { dir, watcher, watched: false, host, seen: HashMap::new() };
         folder.watch()?;
         let task = tokio::spawn(async move {
+            let mut pause = RETRY_FIRST;
             loop {
-                folder.look().await;
-                changed.notified().await;
+                if folder.look().await {
+                    pause = RETRY_FIRST;
+                    changed.notified().await;
+                } else {
+                    // Whichever comes first.
+                    let _ = tokio::time::timeout(pause, changed.notified()).await;
+                    pause = (pause * 2).min(RETRY_MAX);
+                }
             }
         });
         Ok(Watcher { task: Some(task) })
@@ -94,8 +107,9 @@ impl Folder {
         Ok(())
     }
 
-    /// Offers every file that is new and whole.
-    async fn look(&mut self) {
+    /// Offers every file that is new and whole. `false`: one of them is to be tried again.
+    async fn look(&mut self) -> bool {
+        let mut settled = true;
         if let Err(error) = self.watch() {
             tracing::warn!(%error, "the plugin folder is not watched");
         }
@@ -115,10 +129,20 @@ impl Folder {
                 Ok(None) => continue,
                 Err(error) => Err(error),
             };
-            if let Err(error) = offered {
-                tracing::warn!(plugin = name, %error, "a plugin file could not be taken; the old version runs on");
+            match offered {
+                Ok(()) => {}
+                Err(error) if is_own_trouble(&error) => {
+                    tracing::warn!(plugin = name, %error, "a plugin file could not be tried and will be again; the old version runs on");
+                    self.seen.remove(&name);
+                    settled = false;
+                }
+                Err(error) => {
+                    tracing::warn!(plugin = name, %error, "a plugin file is refused; the old version runs on");
+                    self.host.counters.refusals.add(1);
+                }
             }
         }
+        settled
     }
 
     fn look_at(&self, name: &str) -> Option<Look> {

@@ -3,7 +3,7 @@
 use std::time::{Duration, Instant};
 
 use sluice_types::{Change, ErrorKind};
-use sluice_wasm::{StepLimits, StepSpec};
+use sluice_wasm::{Compiler, StepLimits, StepSpec};
 
 use crate::support::{TestHost, insert, people};
 
@@ -154,5 +154,24 @@ async fn a_large_batch_crosses_in_parts() {
         let ids: Vec<_> = made.events.iter().map(|event| event.index).collect();
         assert_eq!(ids, (0..400).collect::<Vec<u64>>(), "{action}");
         assert!(made.rejected.is_empty());
+    }
+}
+
+/// A child that ends like this, and what it means for the component.
+#[tokio::test]
+async fn how_the_compiling_child_ends_says_whose_fault_it_was() {
+    let cache = tempfile::tempdir().unwrap();
+    let first = TestHost::new().await;
+    for (script, kind, says) in [
+        ("kill -9 $$", ErrorKind::PluginInvalid, "more time or memory"),
+        ("echo broken >&2; exit 1", ErrorKind::PluginInvalid, "not a valid WebAssembly component"),
+        ("exit 3", ErrorKind::Internal, "ended with 3"),
+    ] {
+        let compiler = Compiler::Child { program: "/bin/sh".into(), args: vec!["-c".into(), script.into()] };
+        let cache = cache.path().join(kind.code());
+        let host = TestHost::compiling(first.state.clone(), first.folder.clone(), cache, compiler).await;
+        let error = host.host.inspect(sluice_guests::PROBE.into()).await.unwrap_err();
+        assert_eq!(error.kind(), kind, "{script}: {error}");
+        assert!(error.to_string().contains(says), "{script}: {error}");
     }
 }

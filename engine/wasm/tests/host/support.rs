@@ -36,14 +36,24 @@ impl TestHost {
     }
 
     async fn with(state: Arc<dyn StateStore>, folder: Arc<tempfile::TempDir>) -> TestHost {
+        TestHost::compiling(state, folder, cache(), Compiler::InProcess).await
+    }
+
+    /// One with a cache of its own, which compiles in this way.
+    pub async fn compiling(
+        state: Arc<dyn StateStore>,
+        folder: Arc<tempfile::TempDir>,
+        cache_dir: PathBuf,
+        compiler: Compiler,
+    ) -> TestHost {
         let host = Host::new(HostOptions {
-            cache_dir: cache(),
+            cache_dir,
             cache_key: [7; 32],
             plugin_dir: Some(folder.path().to_path_buf()),
             shipped: SHIPPED,
             state: state.clone(),
             clock: TestClock::start(),
-            compiler: Compiler::InProcess,
+            compiler,
         });
         TestHost { host: host.await.unwrap(), state, folder }
     }

@@ -6,7 +6,7 @@ use std::time::Duration;
 use sluice_guests::guest;
 use sluice_types::ports::Swapped;
 use sluice_types::{Change, Digest, ErrorKind, TableSchema, Value};
-use sluice_wasm::{StepSpec, SwapReport};
+use sluice_wasm::{Compiler, StepSpec, SwapReport};
 
 use crate::support::{Line, TestHost, insert, people, spec};
 
@@ -104,7 +104,7 @@ async fn a_bad_version_is_kept_out_and_reported() {
     assert_eq!(tag.digest, Some(Digest::of(v1())));
     assert_eq!(tag.used_by, ["p"]);
     assert_eq!(tag.candidate.as_ref().unwrap().outcome, Swapped::Refused);
-    assert_eq!(tag.candidate.as_ref().unwrap().digest, Digest::of(wider()));
+    assert_eq!(tag.candidate.as_ref().unwrap().digest, Some(Digest::of(wider())));
 }
 
 /// The probe in the place of the probe: what it does is in its configuration, so a candidate traps on rows, not at open.
@@ -230,6 +230,81 @@ async fn a_half_written_file_is_not_loaded() {
     eventually("the whole file is taken", async || boundary(&mut line).await).await;
     assert_eq!(writes(&mut line).await, "v2");
     assert_eq!(host.host.metrics().refusals, 0);
+}
+
+/// What runs stays what runs, also in the history, when the version that was to come back is refused.
+#[tokio::test]
+async fn a_refused_rollback_puts_nothing_out() {
+    let host = TestHost::new().await;
+    let (mut line, _) = running(&host).await;
+    host.put("tag", v2());
+    host.host.swap("tag", false).await.unwrap();
+    assert!(boundary(&mut line).await);
+    let outcomes = async || -> Vec<(Digest, Swapped)> {
+        let history = host.state.plugin_history(Some("tag")).await.unwrap();
+        history.iter().map(|version| (version.digest, version.outcome)).collect()
+    };
+    host.put("tag", wider());
+    let report = host.host.rollback("tag", Some(Digest::of(wider()))).await.unwrap();
+    assert_outcome(&report, Swapped::Refused, "drops the target's column `note`");
+    assert_eq!(outcomes().await[0], (Digest::of(wider()), Swapped::Refused));
+    assert!(outcomes().await.iter().all(|(_, outcome)| *outcome != Swapped::RolledBack));
+    host.host.rollback("tag", Some(Digest::of(v1()))).await.unwrap();
+    let put_back = [(Digest::of(v1()), Swapped::Promoted), (Digest::of(v2()), Swapped::RolledBack)];
+    assert_eq!(outcomes().await[..2], put_back);
+    assert!(boundary(&mut line).await);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 1)]
+async fn a_file_beyond_the_limit_is_a_refused_candidate() {
+    let host = TestHost::new().await;
+    let (_line, table) = running(&host).await;
+    let large = std::fs::File::create(host.folder.path().join("incoming")).unwrap();
+    large.set_len((64 << 20) + 1).unwrap();
+    std::fs::rename(host.folder.path().join("incoming"), host.folder.path().join("tag.wasm")).unwrap();
+    // It keeps nobody from running what ran.
+    let host = host.restarted().await;
+    let mut line = host.open(&table, tag()).await.unwrap();
+    let _watcher = host.host.watch().unwrap();
+    eventually("it is refused", async || host.host.metrics().refusals == 1).await;
+    let list = host.host.list().await.unwrap();
+    let candidate = list.iter().find(|plugin| plugin.name == "tag").unwrap().candidate.clone().unwrap();
+    assert_eq!((candidate.digest, candidate.outcome), (None, Swapped::Refused));
+    assert!(candidate.why.contains("the limit is 67108864"), "{}", candidate.why);
+    host.put("other", b"so that the folder is looked at again");
+    host.put("tag", v2());
+    eventually("the next file is taken", async || boundary(&mut line).await).await;
+    assert_eq!(writes(&mut line).await, "v2");
+    assert_eq!(host.host.metrics().refusals, 1, "once");
+    assert_eq!(host.host.list().await.unwrap()[0].candidate, None);
+}
+
+/// A compiler that breaks says nothing about the candidate.
+#[tokio::test(flavor = "multi_thread", worker_threads = 1)]
+async fn own_trouble_is_no_refusal_and_the_file_is_tried_again() {
+    let cache = tempfile::tempdir().unwrap();
+    let first = TestHost::new().await;
+    let host = async |compiler| {
+        let cache = cache.path().to_path_buf();
+        TestHost::compiling(first.state.clone(), first.folder.clone(), cache, compiler).await
+    };
+    let working = host(Compiler::InProcess).await;
+    working.host.inspect(v1().into()).await.unwrap();
+    working.host.inspect(sluice_guests::PROBE.into()).await.unwrap();
+    let asked = cache.path().join("asked");
+    let script = format!(": > '{}'; exit 3", asked.display());
+    let broken =
+        host(Compiler::Child { program: "/bin/sh".into(), args: vec!["-c".into(), script.into()] }).await;
+    let (mut line, _) = running(&broken).await;
+    let _watcher = broken.host.watch().unwrap();
+    broken.put("tag", v2());
+    eventually("the compiler is asked", async || asked.exists()).await;
+    assert_eq!(broken.host.metrics().refusals, 0);
+    // From here on nothing has to be compiled any more: the trouble is over.
+    working.host.inspect(v2().into()).await.unwrap();
+    eventually("the file is tried again", async || boundary(&mut line).await).await;
+    assert_eq!(writes(&mut line).await, "v2");
+    assert_eq!(broken.host.metrics().refusals, 0);
 }
 
 #[tokio::test]
