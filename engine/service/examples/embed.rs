@@ -2,7 +2,7 @@
 //!
 //! `cargo run --example embed -- sluice.yaml PIPELINE`
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use sluice::{Config, Engine, Options, Registry, Until};
@@ -11,8 +11,13 @@ use sluice::{Config, Engine, Options, Registry, Until};
 async fn main() -> sluice::Result<()> {
     let mut arguments = std::env::args().skip(1);
     let file = PathBuf::from(arguments.next().unwrap_or("sluice.yaml".into()));
-    let config = Config::load(&file, &Registry::shipped())?;
-    let pipeline = arguments.next().or_else(|| config.pipelines.keys().next().cloned()).unwrap_or_default();
+    bring_in_step(&file, arguments.next()).await
+}
+
+/// `pipeline`: the first one, unless another is named.
+pub async fn bring_in_step(file: &Path, pipeline: Option<String>) -> sluice::Result<()> {
+    let config = Config::load(file, &Registry::shipped())?;
+    let pipeline = pipeline.or_else(|| config.pipelines.keys().next().cloned()).unwrap_or_default();
 
     let engine = Engine::open(config, Options::default()).await?;
     engine.start(std::slice::from_ref(&pipeline), Until::Stopped)?;

@@ -24,7 +24,7 @@ pub use engine::{
 pub use http::Server;
 pub use inspect::{Inspected, inspect};
 pub use registry::Registry;
-pub use service::{Request, STOP_WITHIN, address_file, serve};
+pub use service::{Request, STOP_WITHIN, serve, service_address};
 pub use shipped::PLUGINS as SHIPPED_PLUGINS;
 pub use sluice_pipeline::{LineStatus, Phase, Until};
 pub use sluice_types::{Error, ErrorKind, Result};

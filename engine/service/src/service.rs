@@ -1,11 +1,13 @@
 //! Running as a service: every pipeline, the plugin folder, the configuration file, HTTP, until told to stop.
 
+use std::io::{ErrorKind as IoErrorKind, Write};
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use notify::{RecommendedWatcher, RecursiveMode, Watcher};
 use sluice_pipeline::{DRAIN_MS_MAX, Until};
+use sluice_store::Store;
 use sluice_types::{Error, ErrorKind, Result};
 use tokio::sync::{mpsc, oneshot};
 
@@ -166,13 +168,17 @@ struct AddressFile {
 
 impl AddressFile {
     fn write(engine: &Engine, address: SocketAddr) -> Result<AddressFile> {
-        let path = address_file(&engine.config().state.dir);
-        let fresh = path.with_extension("new");
-        std::fs::write(&fresh, address.to_string()).and_then(|()| std::fs::rename(&fresh, &path)).map_err(
-            |error| {
+        let dir = &engine.config().state.dir;
+        let path = dir.join(ADDRESS_FILE);
+        // A temporary file is 0600 from its first moment; the rename makes it appear whole.
+        tempfile::NamedTempFile::new_in(dir)
+            .and_then(|mut file| {
+                write!(file, "{address}\n{}\n", std::process::id())?;
+                file.persist(&path).map_err(|failed| failed.error)
+            })
+            .map_err(|error| {
                 Error::new(ErrorKind::State, format!("{} can't be written", path.display())).because(error)
-            },
-        )?;
+            })?;
         Ok(AddressFile { path })
     }
 }
@@ -185,7 +191,55 @@ impl Drop for AddressFile {
     }
 }
 
-/// The file of a state folder that says where its service listens, while one runs.
-pub fn address_file(state_dir: &Path) -> PathBuf {
-    state_dir.join(ADDRESS_FILE)
+/// Where the service of a state folder listens, while one runs.
+///
+/// A service that was killed leaves its file, and its port to whoever comes next. So the file counts only as long as the
+/// process that it names has the folder (by its lock, which the kernel lets go of with the process).
+///
+/// # Errors
+/// `state-unavailable` when the file or the lock can't be read.
+pub fn service_address(state_dir: &Path) -> Result<Option<SocketAddr>> {
+    let path = state_dir.join(ADDRESS_FILE);
+    let content = match std::fs::read_to_string(&path) {
+        Ok(content) => content,
+        Err(error) if error.kind() == IoErrorKind::NotFound => return Ok(None),
+        Err(error) => {
+            let what = format!("{} can't be read", path.display());
+            return Err(Error::new(ErrorKind::State, what).because(error));
+        }
+    };
+    let Some((address, process)) = parse_address(&content) else { return Ok(None) };
+    Ok((Store::holder(state_dir)? == Some(process)).then_some(address))
+}
+
+/// The lines of an address file: address, number of the process.
+fn parse_address(content: &str) -> Option<(SocketAddr, u32)> {
+    let (address, process) = content.split_once('\n')?;
+    Some((address.parse().ok()?, process.trim().parse().ok()?))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_address_counts_only_while_its_process_has_the_folder() {
+        let dir = tempfile::tempdir().unwrap();
+        let says = |content: &str| std::fs::write(dir.path().join(ADDRESS_FILE), content).unwrap();
+        let found = || service_address(dir.path()).unwrap();
+        let address = "127.0.0.1:8687".parse().unwrap();
+        let ours = format!("{address}\n{}\n", std::process::id());
+        assert_eq!(found(), None);
+        says(&ours);
+        assert_eq!(found(), None, "nobody has the folder");
+        let store = Store::open(dir.path(), None).unwrap();
+        assert_eq!(found(), Some(address));
+        for other in ["127.0.0.1:8687\n0\n", "127.0.0.1:8687", "nonsense", ""] {
+            says(other);
+            assert_eq!(found(), None, "{other:?}");
+        }
+        says(&ours);
+        drop(store);
+        assert_eq!(found(), None, "it was left over");
+    }
 }

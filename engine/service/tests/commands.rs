@@ -108,3 +108,45 @@ fn a_pipeline_without_dead_letters_says_so() {
     assert!(exits(&place, &["dlq", "show", "people"], 1).contains("no dead letters"));
     exits(&place, &["dlq", "list", "nobody"], 2);
 }
+
+/// The child that compiles, alone: what it gives, and that a limit on it holds.
+#[test]
+fn the_compiling_child_lives_within_its_limits() {
+    let place = Place::new(PEOPLE);
+    let component = sluice::SHIPPED_PLUGINS.iter().find(|(name, _)| *name == "filter").unwrap().1;
+    place.write("filter.wasm", component);
+    let compile = |limits: &str| {
+        let script = format!("{limits} exec \"$0\" compile-plugin < filter.wasm");
+        let mut shell = std::process::Command::new("/bin/sh");
+        shell.args(["-c", &script, env!("CARGO_BIN_EXE_sluice")]).current_dir(place.path(""));
+        shell.env_clear().output().unwrap()
+    };
+    let good = compile("");
+    assert!(good.status.success() && good.stdout.starts_with(b"\x7fELF"), "{}", good.status);
+    // Not even the room for the code: it ends by a signal, which tells the host that a limit was met.
+    let cut = compile("ulimit -c 0; ulimit -d 8192;");
+    assert_eq!((cut.status.code(), cut.stdout.len()), (None, 0), "{}", cut.status);
+}
+
+/// What `serve` and `sync` use was compiled, and is kept in the state.
+#[test]
+fn compiled_code_is_kept() {
+    let step = "\n    tables: [{ from: people, where: \"id > 1\" }]\n";
+    let place = Place::new(&PEOPLE.replace("\n    tables: [people]\n", step));
+    place.add_people(2);
+    place.good(&["sync"]);
+    assert_eq!(place.rows("target.db", "SELECT id FROM people").len(), 1);
+    let mut folders = vec![place.path("state")];
+    let mut code = Vec::new();
+    while let Some(folder) = folders.pop() {
+        for entry in std::fs::read_dir(folder).unwrap() {
+            let path = entry.unwrap().path();
+            if path.is_dir() {
+                folders.push(path);
+            } else if path.extension().is_some_and(|extension| extension == "cwasm") {
+                code.push(path);
+            }
+        }
+    }
+    assert_eq!(code.len(), 1, "{code:?}");
+}

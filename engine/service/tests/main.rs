@@ -5,6 +5,10 @@
 
 mod api;
 mod commands;
+// The example as it is, but for its `main`, which reads the command line.
+#[path = "../examples/embed.rs"]
+#[allow(dead_code)]
+mod embed;
 mod place;
 mod serving;
 mod syncing;

@@ -1,6 +1,6 @@
 //! `sluice serve`: following, stopping, reloading, swapping.
 
-use crate::place::{PEOPLE, Place, told, until};
+use crate::place::{PEOPLE, Place, mode, told, until};
 
 const ALL: &str = "SELECT id, name, age FROM people ORDER BY id";
 
@@ -34,6 +34,24 @@ fn a_service_follows_and_ends_well() {
     served.ready();
     in_step(&place);
     assert_eq!(served.stop().0.code(), Some(0));
+}
+
+/// Whoever has the port of a service that was killed gets no token.
+#[test]
+fn a_killed_service_leaves_nobody_to_talk_to() {
+    let place = Place::new(PEOPLE);
+    let served = place.serve();
+    served.ready();
+    assert_eq!(mode(&place.path("state/address")), 0o600);
+    let address = served.address.clone();
+    drop(served);
+    assert!(place.path("state/address").exists(), "it was killed");
+    let other = std::net::TcpListener::bind(&address).unwrap();
+    other.set_nonblocking(true).unwrap();
+    place.sluice(&["pause", "people"]);
+    place.sluice(&["status"]);
+    let asked = other.accept();
+    assert!(asked.is_err_and(|error| error.kind() == std::io::ErrorKind::WouldBlock), "it was asked");
 }
 
 #[test]

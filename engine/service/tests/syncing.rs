@@ -73,3 +73,12 @@ fn a_resnapshot_reads_everything_again() {
     place.good(&["sync"]);
     assert_eq!(place.rows("target.db", ALL), place.rows("source.db", ALL));
 }
+
+#[test]
+fn the_example_of_an_own_program_works() {
+    let place = Place::new(PEOPLE);
+    place.add_people(50);
+    let runtime = tokio::runtime::Runtime::new().unwrap();
+    runtime.block_on(crate::embed::bring_in_step(&place.path("sluice.yaml"), None)).unwrap();
+    assert_eq!(place.rows("target.db", ALL), place.rows("source.db", ALL));
+}

@@ -49,11 +49,33 @@ pub(crate) fn take(dir: &Path) -> Result<Lock> {
     Ok(Lock(file))
 }
 
-fn locked(dir: &Path, file: &mut File) -> Error {
+/// The process that has the folder; `None` when none has it. Takes nothing, changes nothing.
+pub(crate) fn holder(dir: &Path) -> Result<Option<u32>> {
+    let path = dir.join("lock");
+    let mut file = match File::open(&path) {
+        Ok(file) => file,
+        Err(cause) if cause.kind() == io::ErrorKind::NotFound => return Ok(None),
+        Err(cause) => return Err(of_file("can't open", &path, cause)),
+    };
+    // Shared, and only to ask: it goes with the file, and who takes the folder meanwhile has the patience for it.
+    match rustix::fs::flock(&file, FlockOperation::NonBlockingLockShared) {
+        Ok(()) => Ok(None),
+        Err(rustix::io::Errno::WOULDBLOCK) => Ok(pid(&mut file)),
+        Err(cause) => Err(of_file("can't look at the lock", &path, cause.into())),
+    }
+}
+
+/// The number in a lock file.
+fn pid(file: &mut File) -> Option<u32> {
     let mut pid = String::new();
-    let who = match file.read_to_string(&mut pid) {
-        Ok(_) if !pid.trim().is_empty() => format!("process {}", pid.trim()),
-        _ => "another process".to_string(),
+    file.read_to_string(&mut pid).ok()?;
+    pid.trim().parse().ok()
+}
+
+fn locked(dir: &Path, file: &mut File) -> Error {
+    let who = match pid(file) {
+        Some(pid) => format!("process {pid}"),
+        None => "another process".to_string(),
     };
     Error::new(ErrorKind::StateLocked, format!("{who} uses the state folder {}", dir.display())).remedy(
         "Stop it first, talk to it (`sluice status`), or give this configuration a state folder of its own with `state:`.",

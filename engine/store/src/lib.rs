@@ -122,6 +122,12 @@ impl Store {
         folder::read_token(dir)
     }
 
+    /// The process that has the folder now, by the kernel's word; `None` when none has it. What a process left in the folder when
+    /// it was killed is not its word any more.
+    pub fn holder(dir: &Path) -> Result<Option<u32>> {
+        folder::holder(dir)
+    }
+
     /// Looks whether the folder could be opened for writing, without taking it or making anything.
     pub fn probe(dir: &Path) -> Result<()> {
         folder::probe(dir)

@@ -36,7 +36,7 @@ impl Serve {
             }
             let read =
                 |name: &str| fs::read_to_string(site.path(name)).map_err(|error| format!("{name}: {error}"));
-            let address = read("state/address")?.trim().to_string();
+            let address = read("state/address")?.lines().next().unwrap_or_default().to_string();
             let health = http::request("GET", &address, "/health", &[])?;
             wait::when(health, |health| health.status == 200).map_err(|health| format!("{health:?}"))?;
             Ok::<_, String>((address, read("state/token")?.trim().to_string()))

@@ -1,9 +1,10 @@
 //! Talking to the service that runs.
 
+use std::net::SocketAddr;
 use std::time::Duration;
 
 use serde_json::Value;
-use sluice::{Config, Error, ErrorKind, address_file};
+use sluice::{Config, Error, ErrorKind, service_address};
 use sluice_store::Store;
 use sluice_types::Secret;
 use ureq::Agent;
@@ -18,22 +19,15 @@ const ANSWER: Duration = Duration::from_secs(120);
 /// The service of one configuration.
 pub struct Client {
     agent: Agent,
-    address: String,
+    address: SocketAddr,
     token: Option<Secret>,
 }
 
 impl Client {
     /// The service that runs on this configuration's state folder, if one does. It says in that folder where it listens.
     pub fn find(config: &Config) -> Result<Option<Client>, Failure> {
-        let file = address_file(&config.state.dir);
-        let address = match std::fs::read_to_string(&file) {
-            Ok(address) => address.trim().to_string(),
-            Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(None),
-            Err(error) => {
-                let what = format!("{} can't be read", file.display());
-                return Err(Error::new(ErrorKind::State, what).because(error).into());
-            }
-        };
+        // The token goes to nobody else: a port that a killed service left may be anybody's by now.
+        let Some(address) = service_address(&config.state.dir)? else { return Ok(None) };
         let agent = Agent::config_builder()
             .http_status_as_error(false)
             .timeout_connect(Some(CONNECT))
@@ -46,7 +40,7 @@ impl Client {
             None => Store::read_token(&config.state.dir)?,
         };
         let client = Client { agent, address, token };
-        // The file may be left over from a service that was killed.
+        // It may just be going down.
         Ok(client.answers().then_some(client))
     }
 

@@ -101,9 +101,13 @@ pub fn candidates(plugins: &Value) -> impl Iterator<Item = &Value> {
 pub fn show_candidates(plugins: &Value) {
     for plugin in candidates(plugins) {
         let candidate = &plugin["candidate"];
-        let (name, digest) = (text(&plugin["name"]), short(text(&candidate["digest"])));
+        let name = text(&plugin["name"]);
+        // A file that is not even read has no digest.
+        let which = candidate["digest"]
+            .as_str()
+            .map_or_else(|| format!("{name}.wasm"), |digest| format!("{name}@{}", short(digest)));
         let (outcome, why) = (text(&candidate["outcome"]), text(&candidate["why"]));
-        out::line(format_args!("\n{name}@{digest} is {outcome}: {why}"));
+        out::line(format_args!("\n{which} is {outcome}: {why}"));
     }
 }
 
