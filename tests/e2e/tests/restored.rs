@@ -30,6 +30,19 @@ fn in_step(site: &Site) {
     equal(&site.source(), QUERY, &site.target(), QUERY).expect("both sides are equal");
 }
 
+/// In step, and the source has forgotten every change but the last: it does so after a run, but a run may also end before it
+/// came to that, and the next one does it.
+#[track_caller]
+fn in_step_and_forgotten(site: &Site) {
+    wait::until("the source to forget what was confirmed", || {
+        insert(site, 1);
+        in_step(site);
+        let sql = "SELECT count(*) FROM sluice_change";
+        let kept: i64 = site.source().query_row(sql, [], |row| row.get(0)).expect("the log can be read");
+        if kept <= 1 { Ok(()) } else { Err(kept) }
+    });
+}
+
 fn copy(site: &Site, from: &str, to: &str) {
     for suffix in ["-wal", "-shm", "-journal"] {
         // Nobody has the file open: what lies beside the old one is gone with it.
@@ -44,10 +57,7 @@ fn a_target_from_an_older_copy_is_noticed() {
     in_step(&site);
     copy(&site, "target.db", "backup.db");
     insert(&site, 100);
-    // The source forgets what was confirmed.
-    in_step(&site);
-    insert(&site, 100);
-    in_step(&site);
+    in_step_and_forgotten(&site);
     copy(&site, "backup.db", "target.db");
 
     let serve = Serve::start(&site);
@@ -69,7 +79,7 @@ fn a_target_from_an_older_copy_is_made_again_where_wanted() {
     insert(&site, 100);
     in_step(&site);
     site.source().execute("DELETE FROM events WHERE id < 50", []).expect("rows can be deleted");
-    in_step(&site);
+    in_step_and_forgotten(&site);
     copy(&site, "backup.db", "target.db");
     in_step(&site);
 }
