@@ -25,6 +25,7 @@ const HEAVY: &[(&str, &[&str])] = &[
     ("notify", &["engine/wasm", "engine/connectors/sqlite", "engine/service"]),
     ("rusqlite", &["engine/store", "engine/connectors/sqlite"]),
     ("tokio-postgres", &["engine/connectors/postgres"]),
+    ("postgres-protocol", &["engine/connectors/postgres"]),
     ("mysql_async", &["engine/connectors/mysql"]),
     ("mongodb", &["engine/connectors/mongodb"]),
     ("axum", &["engine/service"]),

@@ -1,0 +1,75 @@
+//! One configured database, and what it can do.
+
+use std::sync::Arc;
+
+use async_trait::async_trait;
+use sluice_types::ports::{Capabilities, Discovered, Endpoint, LineContext, Sink, Source, TargetTable};
+use sluice_types::{Finding, Result, TablePattern};
+use tokio::sync::Semaphore;
+
+use crate::config::{KIND, Server};
+use crate::pool::Pool;
+use crate::session::Role;
+use crate::{sink, source};
+
+/// The schema that a table name without one means.
+pub(crate) const DEFAULT_SCHEMA: &str = "public";
+
+/// One configured database.
+pub(crate) struct Database {
+    pub server: Arc<Server>,
+    /// Sessions that read.
+    pub readers: Arc<Pool>,
+    /// Sessions that write.
+    pub writers: Arc<Pool>,
+}
+
+impl Database {
+    /// Makes no connection yet.
+    pub fn new(server: Server) -> Self {
+        let server = Arc::new(server);
+        let permits = Arc::new(Semaphore::new(server.pool.max));
+        let pool = |role| Pool::new(server.clone(), role, permits.clone());
+        Database { readers: pool(Role::Reader), writers: pool(Role::Writer), server }
+    }
+}
+
+#[async_trait]
+impl Endpoint for Database {
+    fn kind(&self) -> &'static str {
+        KIND
+    }
+
+    fn capabilities(&self) -> Capabilities {
+        Capabilities {
+            default_schema: DEFAULT_SCHEMA,
+            chunk_readers: 4,
+            before_images: false,
+            unlimited_transactions: true,
+        }
+    }
+
+    fn address(&self) -> String {
+        format!("{}/{}", self.server.address, self.server.dbname)
+    }
+
+    async fn discover(&self, patterns: &[TablePattern]) -> Result<Vec<Discovered>> {
+        source::discover(self, patterns).await
+    }
+
+    async fn check_source(&self, tables: &[TargetTable]) -> Result<Vec<Finding>> {
+        source::check(self, tables).await
+    }
+
+    async fn check_target(&self, tables: &[TargetTable]) -> Result<Vec<Finding>> {
+        sink::check(self, tables).await
+    }
+
+    async fn source(&self, line: &LineContext) -> Result<Box<dyn Source>> {
+        source::open(self, line).await
+    }
+
+    async fn sink(&self, line: &LineContext) -> Result<Box<dyn Sink>> {
+        sink::open(self, line).await
+    }
+}
