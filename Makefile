@@ -17,7 +17,7 @@ test:         ## sets up and runs every test
 	cargo test --workspace
 
 bench:        ## measures, in one run, against limits measured beside it
-	@scripts/setup
+	@scripts/setup test
 	cargo run --release -p sluice-bench
 
 build:        ## builds the release binary

@@ -19,14 +19,22 @@ fn it_starts_quickly_and_goes_without_a_trace() {
 }
 
 #[test]
-fn each_is_a_system_of_its_own() {
-    let (one, other) = (Postgres::start(), Postgres::start());
+fn every_installed_version_starts_and_each_server_is_a_system_of_its_own() {
     let identifier =
         |server: &Postgres| server.one("postgres", "SELECT system_identifier FROM pg_control_system()");
-    assert_ne!(identifier(&one), identifier(&other));
-    let before = identifier(&one);
-    one.restart();
-    assert_eq!(identifier(&one), before);
+    let mut seen = Vec::new();
+    for version in installed().into_iter().flat_map(|installed| [installed.version; 2]) {
+        let server = Postgres::start_with(PostgresOptions { version: Some(version), ..Default::default() });
+        assert_eq!(
+            server.one("postgres", "SELECT current_setting('server_version_num')::int / 10000"),
+            version.to_string()
+        );
+        let before = identifier(&server);
+        server.restart();
+        assert_eq!(identifier(&server), before);
+        assert!(!seen.contains(&before), "{seen:?}");
+        seen.push(before);
+    }
 }
 
 #[test]
