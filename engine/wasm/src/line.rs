@@ -1,12 +1,14 @@
 //! The chains of one line, and its port to them.
 
 use std::collections::{BTreeMap, VecDeque};
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use async_trait::async_trait;
 use sluice_types::ports::{ApplyFailed, Opened, Transform, Transformed};
 use sluice_types::{Change, Digest, Error, ErrorKind, Event, PipelineId, Result, TableId, TableSchema};
+use tokio::runtime::{Handle, RuntimeFlavor};
 
 use crate::chain::{Made, TableChain};
 use crate::host::Inner;
@@ -29,6 +31,16 @@ pub(crate) async fn off_runtime<T: Send + 'static>(work: impl FnOnce() -> T + Se
     tokio::task::spawn_blocking(work)
         .await
         .map_err(|why| Error::new(ErrorKind::Internal, "the plugin host broke").because(why))
+}
+
+/// Runs guest code on the rows of a batch: on this thread, in whose cache they are, while the runtime's other work goes to other
+/// threads. A runtime of one thread has none to give it to, so there the rows do change threads.
+async fn beside_runtime<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static) -> Result<T> {
+    match Handle::current().runtime_flavor() {
+        RuntimeFlavor::CurrentThread => off_runtime(work).await,
+        _ => catch_unwind(AssertUnwindSafe(|| tokio::task::block_in_place(work)))
+            .map_err(|_| Error::new(ErrorKind::Internal, "the plugin host broke")),
+    }
 }
 
 /// The chains of one line: a handle, cheap to clone.
@@ -357,7 +369,7 @@ impl Transform for Applier {
             self.line.recorded.store(true, Ordering::Release);
         }
         let set = self.line.set.clone();
-        let applied = off_runtime(move || {
+        let applied = beside_runtime(move || {
             let samples = samples(&events);
             lock(&set).apply(events).map(|transformed| (transformed, samples))
         });
