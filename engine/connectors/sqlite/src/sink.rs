@@ -14,11 +14,13 @@ use crate::connection::File;
 use crate::decode::{self, Arena};
 use crate::preflight;
 use crate::schema::{self, Shape};
-use crate::worker::Worker;
+use crate::worker::{Answer, Worker};
 use crate::write::{Plan, Work};
 
 /// Pages that the target's connection caches, in KiB: inserts into indexes come back to the same pages.
 const CACHE_KIB: u32 = 16 << 10;
+/// Events that are written while the next ones are made ready.
+const PIECE_EVENTS: usize = 512;
 /// Schemas whose statements are kept; a line has few.
 const PLANS_MAX: usize = 1024;
 
@@ -247,13 +249,30 @@ impl SinkTx for SqliteTx<'_> {
     }
 
     async fn write(&mut self, events: &[Event]) -> Result<Written> {
-        let mut work = Work::default();
-        for (index, event) in events.iter().enumerate() {
-            let plan = self.sink.plan(&event.table).await?;
-            work.add(index, event, &plan)?;
+        let mut written = Written::default();
+        let mut running: Option<Answer<Written>> = None;
+        for (piece, events) in events.chunks(PIECE_EVENTS).enumerate() {
+            let mut work = Work::default();
+            let mut refused = Ok(());
+            for (index, event) in (piece * PIECE_EVENTS..).zip(events) {
+                let plan = self.sink.plan(&event.table).await?;
+                refused = work.add(index, event, &plan);
+                if refused.is_err() {
+                    break;
+                }
+            }
+            // The error of the earlier event comes first.
+            if let Some(running) = running.take() {
+                written.add(running.await?);
+            }
+            refused?;
+            let file = self.sink.file.clone();
+            running = Some(self.sink.worker.start_call(move |connection| work.run(connection, &file))?);
         }
-        let file = self.sink.file.clone();
-        self.sink.worker.call(move |connection| work.run(connection, &file)).await
+        if let Some(running) = running {
+            written.add(running.await?);
+        }
+        Ok(written)
     }
 
     async fn savepoint(&mut self) -> Result<()> {

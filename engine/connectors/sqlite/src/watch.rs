@@ -1,13 +1,12 @@
 //! Notices that somebody committed to the file: told by the file system, and by looking in case it isn't.
 
 use std::collections::VecDeque;
-use std::ffi::OsString;
-use std::path::Path;
-use std::sync::mpsc::{Receiver, RecvTimeoutError, SyncSender, sync_channel};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::path::{Path, PathBuf};
+use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
+use std::sync::{Arc, Mutex, PoisonError, Weak};
 use std::time::Duration;
 
-use notify::{EventKind, RecommendedWatcher, RecursiveMode, Watcher};
+use notify::{RecommendedWatcher, RecursiveMode, Watcher};
 use rusqlite::Connection;
 use sluice_types::ports::Clock;
 use sluice_types::{Error, ErrorKind, Result};
@@ -20,7 +19,7 @@ use crate::connection::File;
 const BOUNDARIES_MAX: usize = 4096;
 /// The file system often tells of a commit's last write just before the commit can be seen.
 const AFTER_A_HINT: Duration = Duration::from_millis(1);
-/// Every so many looks without a hint, whether the path still names the file that is open.
+/// Every so many looks, whether the path still names the file that is open.
 const LOOKS_PER_PATH_CHECK: u32 = 50;
 
 /// Ends of the log that read snapshots have seen: nothing of a transaction is on both sides of one. Triggers don't know
@@ -58,55 +57,67 @@ impl Boundaries {
 pub(crate) struct Watch {
     /// Changes with every commit that was noticed, and when the thread met an error.
     pub changed: watch::Receiver<u64>,
-    // Both hold a sender of hints: when they are gone the thread ends.
-    _watcher: Option<RecommendedWatcher>,
-    _hints: SyncSender<()>,
+    /// When it is gone the thread ends, after one more look at most.
+    _wanted: Arc<()>,
 }
 
 impl Watch {
     /// Starts to look.
     pub fn start(file: Arc<File>, boundaries: Boundaries, clock: Arc<dyn Clock>) -> Result<Self> {
-        let (hints, hinted) = sync_channel(1);
         let (tell, changed) = watch::channel(0);
-        let watcher = match file_system(&file.path, hints.clone()) {
-            Ok(watcher) => Some(watcher),
-            Err(error) => {
-                tracing::info!(path = %file.path.display(), %error, "the file system tells nothing; looking instead");
-                None
-            }
-        };
-        let looker = Looker { file, boundaries, clock, tell, known: 0, inode: 0 };
+        let wanted = Arc::new(());
+        let looker =
+            Looker { file, boundaries, clock, tell, wanted: Arc::downgrade(&wanted), known: 0, inode: 0 };
         std::thread::Builder::new()
             .name("sluice-sqlite-watch".into())
-            .spawn(move || looker.run(&hinted))
+            .spawn(move || looker.run())
             .map_err(|error| Error::new(ErrorKind::Busy, "no thread could be started").because(error))?;
-        Ok(Watch { changed, _watcher: watcher, _hints: hints })
+        Ok(Watch { changed, _wanted: wanted })
     }
 }
 
-/// Watches the folder: the write-ahead log and the journal come and go beside the file.
-fn file_system(path: &Path, hints: SyncSender<()>) -> notify::Result<RecommendedWatcher> {
-    let name = path.file_name().unwrap_or_default().to_os_string();
-    let with = |suffix: &str| {
-        let mut name = name.clone();
-        name.push(suffix);
-        name
-    };
-    let names: [OsString; 3] = [name.clone(), with("-wal"), with("-journal")];
-    let mut watcher = notify::recommended_watcher(move |event: notify::Result<notify::Event>| {
-        let Ok(event) = event else { return };
-        let changes =
-            matches!(event.kind, EventKind::Create(_) | EventKind::Modify(_) | EventKind::Remove(_));
-        let ours =
-            |path: &std::path::PathBuf| path.file_name().is_some_and(|name| names.iter().any(|n| n == name));
-        if changes && event.paths.iter().any(ours) {
-            // Full: a hint waits already.
-            let _ = hints.try_send(());
+/// What the file system tells of a file and its write-ahead log. The files, not their folder: a target may lie beside the source,
+/// and being told of each of its writes costs more than they do.
+struct Hints {
+    watcher: Option<RecommendedWatcher>,
+    told: Receiver<()>,
+    /// Kept so that `told` never ends.
+    _tell: SyncSender<()>,
+    files: [PathBuf; 2],
+}
+
+impl Hints {
+    fn new(path: &Path) -> Self {
+        let (tell, told) = sync_channel(1);
+        let mut log = path.as_os_str().to_os_string();
+        log.push("-wal");
+        let hint = tell.clone();
+        let watcher = notify::recommended_watcher(move |event: notify::Result<notify::Event>| {
+            // Opening the file is told too, and is nothing.
+            if event.is_ok_and(|event| !event.kind.is_access()) {
+                // Full: a hint waits already.
+                let _ = hint.try_send(());
+            }
+        })
+        .inspect_err(|error| {
+            tracing::info!(path = %path.display(), %error, "the file system tells nothing; looking instead");
+        });
+        Hints { watcher: watcher.ok(), told, _tell: tell, files: [path.to_path_buf(), log.into()] }
+    }
+
+    /// Asks to be told of what lies under the names now: the log comes and goes. Until then the looks without a hint find it.
+    fn renew(&mut self) {
+        let Some(watcher) = &mut self.watcher else { return };
+        for file in &self.files {
+            // Not there, or no watches left: looking instead.
+            let _ = watcher.watch(file, RecursiveMode::NonRecursive);
         }
-    })?;
-    let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
-    watcher.watch(folder, RecursiveMode::NonRecursive)?;
-    Ok(watcher)
+    }
+
+    /// Waits for a hint.
+    fn wait(&self, at_most: Duration) -> bool {
+        self.told.recv_timeout(at_most).is_ok()
+    }
 }
 
 struct Looker {
@@ -114,33 +125,34 @@ struct Looker {
     boundaries: Boundaries,
     clock: Arc<dyn Clock>,
     tell: watch::Sender<u64>,
+    wanted: Weak<()>,
     /// The last change id that was told.
     known: u64,
     inode: u64,
 }
 
 impl Looker {
-    fn run(mut self, hinted: &Receiver<()>) {
+    fn run(mut self) {
         let connection = match self.file.open() {
             Ok(connection) => connection,
             // The reader meets the same error and says it.
             Err(_) => return self.tell.send_modify(|told| *told += 1),
         };
         self.inode = inode(&self.file.path);
+        let mut hints = Hints::new(&self.file.path);
         let mut version = None;
         let mut wait = Duration::ZERO;
         let mut looks = 0_u32;
-        loop {
-            let hint = match hinted.recv_timeout(wait) {
-                Ok(()) => true,
-                Err(RecvTimeoutError::Timeout) => false,
-                Err(RecvTimeoutError::Disconnected) => return,
-            };
-            looks += 1;
-            if looks.is_multiple_of(LOOKS_PER_PATH_CHECK) && inode(&self.file.path) != self.inode {
-                // What is open is not what the path names any more: the reader looks too, and says so.
-                self.tell.send_modify(|told| *told += 1);
+        while self.wanted.strong_count() > 0 {
+            if looks.is_multiple_of(LOOKS_PER_PATH_CHECK) {
+                hints.renew();
+                if inode(&self.file.path) != self.inode {
+                    // What is open is not what the path names any more: the reader looks too, and says so.
+                    self.tell.send_modify(|told| *told += 1);
+                }
             }
+            looks = looks.wrapping_add(1);
+            let hint = hints.wait(wait);
             let now = data_version(&connection);
             let changed = now.is_none() || now != version;
             if changed && self.look(&connection) {

@@ -1,6 +1,8 @@
 //! A thread that owns a connection. SQLite blocks; the runtime must not.
 
+use std::pin::Pin;
 use std::sync::mpsc;
+use std::task::{Context, Poll};
 
 use rusqlite::{Connection, InterruptHandle};
 use sluice_types::{Error, ErrorKind, Result};
@@ -67,10 +69,18 @@ impl<S: HasConnection + 'static> Worker<S> {
         &self,
         job: impl FnOnce(&mut S) -> Result<T> + Send + 'static,
     ) -> Result<T> {
+        self.start_call(job)?.await
+    }
+
+    /// Starts a job; its answer can be waited for while something else is done.
+    pub fn start_call<T: Send + 'static>(
+        &self,
+        job: impl FnOnce(&mut S) -> Result<T> + Send + 'static,
+    ) -> Result<Answer<T>> {
         let (answer, answered) = oneshot::channel();
         // A receiver that is gone wants no answer.
         self.post(move |owned| drop(answer.send(job(owned))))?;
-        answered.await.map_err(|_| ended())?
+        Ok(Answer(answered))
     }
 
     /// Runs a job without waiting.
@@ -84,6 +94,17 @@ impl<S> Drop for Worker<S> {
         if let Some(interrupt) = &self.interrupt {
             interrupt.interrupt();
         }
+    }
+}
+
+/// The answer of a job that was started.
+pub(crate) struct Answer<T>(oneshot::Receiver<Result<T>>);
+
+impl<T> Future for Answer<T> {
+    type Output = Result<T>;
+
+    fn poll(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Self::Output> {
+        Pin::new(&mut self.0).poll(context).map(|answer| answer.unwrap_or_else(|_| Err(ended())))
     }
 }
 

@@ -22,6 +22,14 @@ pub struct Written {
     pub partial: Vec<usize>,
 }
 
+impl Written {
+    /// Adds what a later part of the same events did.
+    pub fn add(&mut self, later: Written) {
+        self.rows += later.rows;
+        self.partial.extend(later.partial);
+    }
+}
+
 /// One line's writer of one database. After an error other than an event's the line drops it and opens a new one.
 #[async_trait]
 pub trait Sink: Send {
