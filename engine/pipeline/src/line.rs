@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use sluice_types::ports::{Clock, Endpoint, LineContext, StateStore, Transform};
+use sluice_types::ports::{Clock, Endpoint, LineContext, SpillRoom, StateStore, Transform};
 use sluice_types::{Error, Result};
 
 use crate::handle::{Controls, LineHandle, handle};
@@ -20,6 +20,8 @@ pub struct Ports {
     pub state: Arc<dyn StateStore>,
     /// Time.
     pub clock: Arc<dyn Clock>,
+    /// Room on disk for transactions that are not whole yet.
+    pub spill: SpillRoom,
 }
 
 impl Ports {
@@ -28,6 +30,7 @@ impl Ports {
             pipeline: spec.pipeline.clone(),
             install: self.state.install().clone(),
             clock: self.clock.clone(),
+            spill: self.spill.clone(),
         }
     }
 }

@@ -402,7 +402,8 @@ impl Reader {
         self.take_over().await?;
         let durable = self.outlet.durable.borrow().clone();
         let lag = self.source.lag(&durable).await?;
-        self.shared.show_lag(&lag, now);
+        let retained = self.source.retained().await?;
+        self.shared.show_lag(&lag, retained, now);
         Ok(())
     }
 

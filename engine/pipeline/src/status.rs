@@ -42,6 +42,8 @@ pub struct LineStatus {
     pub lag_unit: &'static str,
     /// How old the oldest change is that is not applied yet; 0 when there is none.
     pub lag_seconds: f64,
+    /// Bytes of log that the source keeps because of this line, where it says so.
+    pub retained_bytes: Option<u64>,
     /// Dead letters kept.
     pub dead_letters: u64,
     /// The plugin versions at work, name and digest.

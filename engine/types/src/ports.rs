@@ -6,6 +6,7 @@
 mod connector;
 mod sink;
 mod source;
+mod spill;
 mod state;
 mod transform;
 
@@ -14,6 +15,7 @@ use async_trait::async_trait;
 pub use connector::{Capabilities, Connector, Discovered, Endpoint, LineContext, TargetTable};
 pub use sink::{Sink, SinkTx, Written};
 pub use source::{ChunkReader, Lag, Read, ReadLimits, Source, StreamStart};
+pub use spill::{SpillRoom, SpillShare};
 pub use state::{LineState, ParkedKey, PluginVersion, StateStore, Swapped};
 pub use transform::{ApplyFailed, Decision, Opened, Rejection, Resolver, Transform, Transformed};
 

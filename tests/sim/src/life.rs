@@ -9,7 +9,7 @@ use sluice_kit::TestClock;
 use sluice_kit::faults;
 use sluice_kit::memory::Chains;
 use sluice_pipeline::{Ended, Line, LineHandle, Ports, Until};
-use sluice_types::ports::{Endpoint, StateStore};
+use sluice_types::ports::{Endpoint, SpillRoom, StateStore};
 use tokio::time::{Duration, timeout};
 
 use crate::chaos::Chaos;
@@ -72,6 +72,7 @@ pub async fn live<F: Future<Output = ()>>(
         target: faults::endpoint(target, chaos.clone()),
         state: faults::state(state, chaos.clone()),
         clock: TestClock::start(),
+        spill: SpillRoom::new("spill", 0),
     };
     let ports = sabotage::ports(world.sabotage, ports);
     let chains = Chains::new(world.plan.steps.clone(), world.promotions.clone());

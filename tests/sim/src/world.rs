@@ -8,6 +8,7 @@ use sluice_kit::Statement;
 use sluice_kit::memory::{AfterImages, Backup, Database, Promotions, State};
 use sluice_pipeline::{Ended, LineHandle, Ports, Until, delete_line};
 use sluice_types::ErrorKind;
+use sluice_types::ports::SpillRoom;
 use tokio::time::{Duration, sleep};
 
 use crate::chaos::Chaos;
@@ -155,6 +156,7 @@ impl World {
             target: Arc::new(self.target.clone()),
             state: Arc::new(self.state.clone()),
             clock: sluice_kit::TestClock::start(),
+            spill: SpillRoom::new("spill", 0),
         };
         match delete_line(&self.plan.spec, &ports).await {
             Err(error) => self.judge.accuse("delete", error.to_string()),

@@ -31,6 +31,7 @@ mod tests {
     use std::sync::Arc;
 
     use sluice_kit::TestClock;
+    use sluice_types::ports::SpillRoom;
 
     use super::*;
 
@@ -39,6 +40,7 @@ mod tests {
             pipeline: pipeline.into(),
             install: "0123456789abcdef".into(),
             clock: TestClock::start() as Arc<_>,
+            spill: SpillRoom::new("spill", 0),
         })
     }
 

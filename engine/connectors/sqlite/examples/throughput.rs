@@ -10,7 +10,7 @@ use std::time::{Duration, Instant};
 use rusqlite::Connection;
 use sluice_sqlite::Connector;
 use sluice_types::ports::{
-    Clock, Connector as _, Endpoint, LineContext, Read, ReadLimits, StreamStart, TargetTable,
+    Clock, Connector as _, Endpoint, LineContext, Read, ReadLimits, SpillRoom, StreamStart, TargetTable,
 };
 use sluice_types::{Change, Event, KeyRange, Settings, TableId};
 
@@ -106,7 +106,12 @@ async fn main() {
     let rows: i64 = std::env::args().nth(1).map_or(200_000, |rows| rows.parse().expect("a number of rows"));
     let folder = tempfile::tempdir().unwrap();
     let path = |name: &str| folder.path().join(name);
-    let line = LineContext { pipeline: "p".into(), install: "i".into(), clock: Arc::new(RealClock) };
+    let line = LineContext {
+        pipeline: "p".into(),
+        install: "i".into(),
+        clock: Arc::new(RealClock),
+        spill: SpillRoom::new("spill", 0),
+    };
 
     let source_path = path("source.db");
     let writer = file(&source_path, true);

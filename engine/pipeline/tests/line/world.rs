@@ -9,6 +9,7 @@ use sluice_pipeline::{
     BatchLimits, Ended, LargeTransactions, Line, LineHandle, LineSpec, Mode, OnError, OnErrorThen, OnLarge,
     OnPositionLost, Ports, SnapshotMode, TableRoute, TruncatePolicy, Until,
 };
+use sluice_types::ports::SpillRoom;
 use sluice_types::{ColumnType, DeadLetter, PipelineId, TableId, Value};
 
 pub struct World {
@@ -36,6 +37,7 @@ impl World {
             target: Arc::new(target.clone()),
             state: Arc::new(state.clone()),
             clock: TestClock::start(),
+            spill: SpillRoom::new("spill", 0),
         };
         let world = World {
             source,

@@ -64,6 +64,9 @@ pub enum Command {
         /// Take them over from another installation that wrote to the same targets
         #[arg(long)]
         take_over: bool,
+        /// At the end let the sources forget the pipelines (slots, publications, captures): for a copy that is not continued
+        #[arg(long)]
+        drop_slot: bool,
     },
     /// Run as a service: every pipeline, the plugin folder, HTTP
     ///

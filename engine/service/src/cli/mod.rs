@@ -57,7 +57,9 @@ pub fn main() -> ExitCode {
 async fn run(common: &Common, command: Command) -> Result<(), Failure> {
     match command {
         Command::Check { offline } => check::check(common, offline).await,
-        Command::Sync { pipelines, take_over } => sync::sync(common, &pipelines, take_over).await,
+        Command::Sync { pipelines, take_over, drop_slot } => {
+            sync::sync(common, &pipelines, take_over, drop_slot).await
+        }
         Command::Serve { take_over, listen } => serve::serve(common, listen, take_over).await,
         Command::Status => status::status(common),
         Command::Pause { pipeline, ddl, tables, reason } => {

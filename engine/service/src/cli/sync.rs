@@ -12,7 +12,14 @@ use super::progress::{LOOK, Progress};
 use super::{out, signals};
 
 /// Runs pipelines until they have everything that their sources had at the start.
-pub async fn sync(common: &Common, pipelines: &[String], take_over: bool) -> Result<(), Failure> {
+///
+/// What a source keeps for a line stays, so that the next run goes on; with `drop_slot` it goes for every line that is done.
+pub async fn sync(
+    common: &Common,
+    pipelines: &[String],
+    take_over: bool,
+    drop_slot: bool,
+) -> Result<(), Failure> {
     let mut requests = signals::requests()?;
     let engine = super::open(super::config(common)?, take_over).await?;
     let started = Instant::now();
@@ -41,6 +48,11 @@ pub async fn sync(common: &Common, pipelines: &[String], take_over: bool) -> Res
         }
     };
     progress.clear();
+    if drop_slot {
+        for (name, _) in outcomes.iter().filter(|(_, outcome)| matches!(outcome, Outcome::Done)) {
+            engine.release(name).await?;
+        }
+    }
     tell(common, &engine, &outcomes, started.elapsed())
 }
 

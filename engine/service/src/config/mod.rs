@@ -80,6 +80,8 @@ pub struct ServiceSettings {
 pub struct ProcessLimits {
     /// What all lines together may hold in memory; default 512 MiB.
     pub memory: u64,
+    /// What they may put on disk of source transactions that are not whole yet; default 20 GiB.
+    pub spill: u64,
 }
 
 impl ProcessLimits {

@@ -185,18 +185,15 @@ fn service(settings: &mut Settings) -> ServiceSettings {
 }
 
 fn limits(settings: &mut Settings) -> ProcessLimits {
-    let default = ProcessLimits { memory: 512 << 20 };
+    let default = ProcessLimits { memory: 512 << 20, spill: 20 << 30 };
     let Some(mut nested) = settings.take_settings("limits") else { return default };
     let memory = nested.take_size("memory").unwrap_or(default.memory);
     if memory < 64 << 20 {
         nested.reject("memory", "the process can't work with so little memory", "64MiB or more");
     }
-    nested.not_built(
-        "spill",
-        "leave it out: SQLite's large transactions are read from its change log, nothing is spilled",
-    );
+    let spill = nested.take_size("spill").unwrap_or(default.spill);
     settings.absorb(nested);
-    ProcessLimits { memory }
+    ProcessLimits { memory, spill }
 }
 
 fn plugin_dir(settings: &mut Settings, base: &Path) -> PathBuf {

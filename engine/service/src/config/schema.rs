@@ -21,7 +21,13 @@ pub fn json_schema(registry: &Registry) -> Json {
                     &[],
                     [
                         ("memory", size("What all pipelines together may hold in memory.", "512MiB")),
-                        ("spill", not_built()),
+                        (
+                            "spill",
+                            size(
+                                "Disk for source transactions that are not whole yet, inside the state folder.",
+                                "20GiB",
+                            ),
+                        ),
                     ],
                 ),
             ),

@@ -160,7 +160,7 @@ fn everything_that_may_be_written_is_read() {
     assert_eq!(config.service.listen.to_string(), "0.0.0.0:9000");
     assert!(config.service.insecure);
     assert_eq!(config.service.token.unwrap().expose(), "hunter2hunter2hunter2");
-    assert_eq!(config.limits.memory, 256 << 20);
+    assert_eq!((config.limits.memory, config.limits.spill), (256 << 20, 1 << 30));
     let pipeline = &config.pipelines["customers"];
     assert_eq!(&*pipeline.id.0, "customers-1");
     assert_eq!(
@@ -189,7 +189,7 @@ fn what_is_not_written_has_the_documented_defaults() {
     let config = parse(&with_pipeline("tables: [\"*\"]")).unwrap();
     assert_eq!(config.state.dir, Path::new("/etc/sluice/sluice-state"));
     assert_eq!(config.service.listen.to_string(), "127.0.0.1:8687");
-    assert_eq!(config.limits.memory, 512 << 20);
+    assert_eq!((config.limits.memory, config.limits.spill), (512 << 20, 20 << 30));
     let pipeline = &config.pipelines["p"];
     assert_eq!(
         (pipeline.batch.rows.get(), pipeline.batch.bytes.get(), pipeline.batch.age_ms),
@@ -206,7 +206,7 @@ fn what_is_not_written_has_the_documented_defaults() {
 
 #[test]
 fn all_lines_together_keep_to_half_of_the_memory() {
-    let limits = super::ProcessLimits { memory: 64 << 20 };
+    let limits = super::ProcessLimits { memory: 64 << 20, spill: 0 };
     let asked = std::num::NonZeroUsize::new(8 << 20).unwrap();
     assert_eq!(limits.batch_bytes(asked, 1).get(), 8 << 20);
     assert_eq!(limits.batch_bytes(asked, 4).get(), 2 << 20);

@@ -19,7 +19,7 @@ use arc_swap::ArcSwap;
 use serde::Serialize;
 use sluice_pipeline::{LineStatus, Phase, Stats, Until};
 use sluice_store::Store;
-use sluice_types::ports::{Clock, StateStore};
+use sluice_types::ports::{Clock, SpillRoom, StateStore};
 use sluice_types::settings::did_you_mean;
 use sluice_types::{Error, ErrorKind, PipelineId, Result, Secret};
 use sluice_wasm::Host;
@@ -36,6 +36,9 @@ use supervised::Supervised;
 
 /// How often [`Engine::in_step`] looks.
 const LOOK_MS: u64 = 20;
+
+/// The folder, inside the state folder, for what is spilled.
+const SPILL: &str = "spill";
 
 /// How an engine is opened.
 #[derive(Clone)]
@@ -66,6 +69,7 @@ struct Inner {
     config: ArcSwap<Config>,
     state: Arc<Store>,
     clock: Arc<dyn Clock>,
+    spill: SpillRoom,
     /// Made when a plugin is first needed: pausing or looking at dead letters needs none.
     host: OnceCell<Host>,
     lines: Mutex<BTreeMap<PipelineId, Arc<Supervised>>>,
@@ -118,11 +122,13 @@ impl Engine {
     /// Opens the state folder, which one engine at a time may have open. Starts nothing.
     pub async fn open(config: Config, options: Options) -> Result<Engine> {
         let state = Store::open(&config.state.dir, config.state.key.clone())?;
+        let spill = spill_room(&config)?;
         let inner = Inner {
             options,
             config: ArcSwap::from_pointee(config),
             state: Arc::new(state),
             clock: Arc::new(SystemClock),
+            spill,
             host: OnceCell::new(),
             lines: Mutex::default(),
             reloading: tokio::sync::Mutex::default(),
@@ -284,6 +290,18 @@ impl Engine {
 
     fn line(&self, id: &PipelineId) -> Option<Arc<Supervised>> {
         self.lines().get(id).cloned()
+    }
+}
+
+/// The folder for what is spilled. What an earlier process left there is of no use to anybody.
+fn spill_room(config: &Config) -> Result<SpillRoom> {
+    let dir = config.state.dir.join(SPILL);
+    match std::fs::remove_dir_all(&dir) {
+        Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
+            let what = format!("{} can't be emptied", dir.display());
+            Err(Error::new(ErrorKind::State, what).because(error))
+        }
+        _ => Ok(SpillRoom::new(dir, config.limits.spill)),
     }
 }
 

@@ -2,7 +2,7 @@
 //! line finds it when it starts.
 
 use sluice_pipeline::delete_line;
-use sluice_types::ports::{LineContext, LineState, StateStore};
+use sluice_types::ports::{LineContext, LineState, Source, StateStore};
 use sluice_types::{Result, TableId};
 
 use super::plan::{endpoint, planned_line};
@@ -80,6 +80,14 @@ impl Engine {
         Ok(())
     }
 
+    /// Removes what a line that has ended made at its source (slot, publication, captures), so that the source keeps nothing for it
+    /// any more. The target keeps rows and checkpoint: when the line is run again, its position is lost (`on_position_lost`).
+    pub async fn release(&self, name: &LineName) -> Result<()> {
+        self.source(name).await?.release().await?;
+        tracing::info!(pipeline = %name.id, "the source keeps nothing for it any more");
+        Ok(())
+    }
+
     fn running(&self, name: &LineName) -> Option<sluice_pipeline::LineHandle> {
         self.line(&name.id)?.running().map(|(line, _)| line)
     }
@@ -107,15 +115,21 @@ impl Engine {
             add(&mut state.detached, &tables);
         })
         .await?;
+        self.source(name).await?.detach(&tables).await?;
+        Ok(())
+    }
+
+    /// The source of a line that doesn't run.
+    async fn source(&self, name: &LineName) -> Result<Box<dyn Source>> {
         let config = self.config();
         let source = config.pipelines.get(&name.pipeline).map_or("", |pipeline| &pipeline.source);
         let line = LineContext {
             pipeline: name.id.clone(),
             install: self.inner.state.install().clone(),
             clock: self.inner.clock.clone(),
+            spill: self.inner.spill.clone(),
         };
-        endpoint(&config, source)?.source(&line).await?.detach(&tables).await?;
-        Ok(())
+        endpoint(&config, source)?.source(&line).await
     }
 }
 

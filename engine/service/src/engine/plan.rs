@@ -9,7 +9,7 @@ use sluice_types::ports::{Endpoint, StateStore};
 use sluice_types::{Error, ErrorKind, Result};
 use sluice_wasm::{Chains, Compiler, Host, HostOptions};
 
-use super::{Engine, LineName, Options};
+use super::{Engine, Inner, LineName, Options};
 use crate::Config;
 use crate::config::{Pipeline, lines::PlannedLine};
 
@@ -40,7 +40,8 @@ impl Engine {
 
     /// Ports between these databases.
     fn ports_of(&self, source: Arc<dyn Endpoint>, target: Arc<dyn Endpoint>) -> Ports {
-        Ports { source, target, state: self.inner.state.clone(), clock: self.inner.clock.clone() }
+        let Inner { state, clock, spill, .. } = &*self.inner;
+        Ports { source, target, state: state.clone(), clock: clock.clone(), spill: spill.clone() }
     }
 
     /// Ports and a spec without tables: enough to delete a line whose tables may be gone already.

@@ -224,6 +224,7 @@ fn never_ran(name: &LineName) -> LineStatus {
         lag: 0,
         lag_unit: "changes",
         lag_seconds: 0.0,
+        retained_bytes: None,
         dead_letters: 0,
         plugins: Vec::new(),
         tables: Vec::new(),

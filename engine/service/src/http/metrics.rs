@@ -85,6 +85,8 @@ const LINE_LAG: Family =
     Family::gauge("sluice_line_lag", "How far the line is behind, in its source's unit.");
 const LINE_LAG_SECONDS: Family =
     Family::gauge("sluice_line_lag_seconds", "How old the oldest change is that is not applied yet.");
+const LINE_RETAINED: Family =
+    Family::gauge("sluice_source_retained_bytes", "Log that the source keeps because of this line.");
 const LINE_READY: Family = Family::gauge("sluice_line_ready", "1 when the target is consistent.");
 const LINE_PHASE: Family = Family::gauge("sluice_line_phase", "1 for the phase that the line is in.");
 const DEAD_LETTERS: Family = Family::gauge("sluice_dead_letters", "Dead letters kept.");
@@ -135,6 +137,8 @@ fn lines(out: &mut Exposition, lines: &[LineReport]) {
     let each = |value: fn(&LineReport) -> f64| lines.iter().map(move |line| (labels_of(line), value(line)));
     out.family(LINE_LAG, lines.iter().map(|l| (with(l, "unit", l.line.lag_unit), l.line.lag as f64)));
     out.family(LINE_LAG_SECONDS, each(|l| l.line.lag_seconds));
+    let retained = |line: &LineReport| Some((labels_of(line), line.line.retained_bytes? as f64));
+    out.family(LINE_RETAINED, lines.iter().filter_map(retained));
     out.family(LINE_READY, each(|l| f64::from(u8::from(l.line.ready))));
     out.family(LINE_PHASE, lines.iter().map(|l| (with(l, "phase", phase_name(l.line.phase)), 1.0)));
     out.family(DEAD_LETTERS, each(|l| l.line.dead_letters as f64));

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use async_trait::async_trait;
 
-use super::{Clock, Sink, Source};
+use super::{Clock, Sink, Source, SpillRoom};
 use crate::error::{Finding, Result};
 use crate::ids::{InstallId, PipelineId};
 use crate::schema::{TableId, TablePattern, TableSchema};
@@ -46,6 +46,8 @@ pub struct LineContext {
     pub install: InstallId,
     /// Time.
     pub clock: Arc<dyn Clock>,
+    /// Where a source puts what it can't hold in memory.
+    pub spill: SpillRoom,
 }
 
 /// A table that a source has.

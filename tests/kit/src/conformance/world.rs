@@ -4,7 +4,9 @@ use std::future::Future;
 use std::sync::Arc;
 use std::time::Duration;
 
-use sluice_types::ports::{Endpoint, LineContext, Read, ReadLimits, Sink, Source, StreamStart, TargetTable};
+use sluice_types::ports::{
+    Endpoint, LineContext, Read, ReadLimits, Sink, Source, SpillRoom, StreamStart, TargetTable,
+};
 use sluice_types::{
     Change, Checkpoint, Chunk, ColumnType, Event, KeyRange, PipelineId, Position, Row, SnapshotProgress,
     TableId, TableSchema, Transaction, Value,
@@ -36,6 +38,7 @@ pub(super) struct World<H> {
     pub harness: Arc<H>,
     pub table: TableId,
     pub context: LineContext,
+    _spill: tempfile::TempDir,
 }
 
 /// A source that streams, and what it streams.
@@ -54,12 +57,14 @@ pub(super) fn definition(table: &TableId) -> TableDef {
 impl<H: Harness> World<H> {
     /// An empty database.
     pub async fn empty() -> Self {
+        let spill = tempfile::tempdir().unwrap();
         let context = LineContext {
             pipeline: "p".into(),
             install: "0123456789abcdef".into(),
             clock: TestClock::start(),
+            spill: SpillRoom::new(spill.path(), 1 << 30),
         };
-        World { harness: Arc::new(H::start().await), table: H::table("t"), context }
+        World { harness: Arc::new(H::start().await), table: H::table("t"), context, _spill: spill }
     }
 
     /// A database with the table `t`, empty.

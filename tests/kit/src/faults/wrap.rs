@@ -139,6 +139,10 @@ impl Source for Faulty<Box<dyn Source>> {
         scripted(&*self.script, Call::Confirm, self.inner.confirm(durable)).await
     }
 
+    async fn retained(&mut self) -> Result<Option<u64>> {
+        self.inner.retained().await
+    }
+
     async fn lag(&mut self, position: &Position) -> Result<Lag> {
         scripted(&*self.script, Call::Lag, self.inner.lag(position)).await
     }

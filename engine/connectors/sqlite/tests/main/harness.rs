@@ -9,7 +9,8 @@ use rusqlite::Connection;
 use serde_json::json;
 use sluice_sqlite::Connector;
 use sluice_types::ports::{
-    Clock, Connector as _, Endpoint, LineContext, Read, ReadLimits, Sink, Source, StreamStart, TargetTable,
+    Clock, Connector as _, Endpoint, LineContext, Read, ReadLimits, Sink, Source, SpillRoom, StreamStart,
+    TargetTable,
 };
 use sluice_types::{Batch, Change, Event, Key, Position, Result, Row, Settings, TableId, TableSchema, Value};
 
@@ -32,6 +33,7 @@ pub fn line(pipeline: &str) -> LineContext {
         pipeline: pipeline.into(),
         install: "11112222333344445555666677778888".into(),
         clock: Arc::new(RealClock),
+        spill: SpillRoom::new("spill", 0),
     }
 }
 

@@ -1,0 +1,105 @@
+//! Room on disk for what a source can't hold in memory.
+
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
+
+use crate::error::{Error, ErrorKind, Result};
+
+/// Room on disk for transactions that are not whole yet: a folder, and a budget that all lines of the process share
+/// (`limits.spill`). Cheap to clone: every clone is the same room.
+///
+/// What lies there is of no use to the next process: whoever opens the room empties the folder.
+#[derive(Clone, Debug)]
+pub struct SpillRoom(Arc<Room>);
+
+#[derive(Debug)]
+struct Room {
+    dir: PathBuf,
+    limit: u64,
+    used: AtomicU64,
+}
+
+impl SpillRoom {
+    /// A room of at most `limit` bytes in `dir`, which whoever spills first makes, readable by its owner alone.
+    pub fn new(dir: impl Into<PathBuf>, limit: u64) -> Self {
+        SpillRoom(Arc::new(Room { dir: dir.into(), limit, used: AtomicU64::new(0) }))
+    }
+
+    /// The folder.
+    pub fn dir(&self) -> &Path {
+        &self.0.dir
+    }
+
+    /// The most that all shares together may take, in bytes.
+    pub fn limit(&self) -> u64 {
+        self.0.limit
+    }
+
+    /// What they have taken, in bytes.
+    pub fn used(&self) -> u64 {
+        self.0.used.load(Relaxed)
+    }
+
+    /// A share that has taken nothing yet.
+    pub fn share(&self) -> SpillShare {
+        SpillShare { room: self.clone(), taken: 0 }
+    }
+}
+
+/// What one transaction, or one line, takes of the room. Given back when dropped.
+#[derive(Debug)]
+pub struct SpillShare {
+    room: SpillRoom,
+    taken: u64,
+}
+
+impl SpillShare {
+    /// Takes so many further bytes, before they are written (I10).
+    ///
+    /// # Errors
+    /// `disk-full` when the room hasn't got them: the line tries again once others have given some back.
+    pub fn take(&mut self, bytes: u64) -> Result<()> {
+        let Room { limit, used, .. } = &*self.room.0;
+        let grown = |used: u64| used.checked_add(bytes).filter(|grown| grown <= limit);
+        if used.fetch_update(Relaxed, Relaxed, grown).is_err() {
+            let what =
+                format!("transactions that are not whole yet need more than `limits.spill` ({limit} bytes)");
+            return Err(Error::new(ErrorKind::DiskFull, what)
+                .remedy("Raise `limits.spill`, or make the source's transactions smaller."));
+        }
+        self.taken += bytes;
+        Ok(())
+    }
+
+    /// What it has taken, in bytes.
+    pub fn taken(&self) -> u64 {
+        self.taken
+    }
+}
+
+impl Drop for SpillShare {
+    fn drop(&mut self) {
+        self.room.0.used.fetch_sub(self.taken, Relaxed);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn shares_keep_to_the_room_and_give_back() {
+        let room = SpillRoom::new("spill", 100);
+        let (mut one, mut other) = (room.share(), room.share());
+        one.take(60).unwrap();
+        other.take(40).unwrap();
+        let refused = other.take(1).unwrap_err();
+        assert_eq!((refused.kind(), other.taken(), room.used()), (ErrorKind::DiskFull, 40, 100));
+        assert!(other.take(u64::MAX).is_err());
+        drop(one);
+        other.take(60).unwrap();
+        drop(other);
+        assert_eq!(room.used(), 0);
+    }
+}
