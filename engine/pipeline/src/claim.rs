@@ -175,6 +175,7 @@ fn read_again(
     for table in sources {
         let unread = TableProgress { since: since.clone(), ..TableProgress::default() };
         checkpoint.snapshot.tables.insert(table.to_string(), unread);
+        checkpoint.snapshot.postponed.remove(&table.to_string());
     }
     targets
 }

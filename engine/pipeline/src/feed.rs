@@ -10,6 +10,7 @@ use sluice_types::ports::TargetTable;
 use sluice_types::{Digest, Error, ErrorKind, Event, Position, Reason, Result, Transaction};
 use tokio::sync::{mpsc, oneshot, watch};
 
+use crate::postponed::{Postponed, PostponedDone};
 use crate::snapshot::ChunkDone;
 
 /// The plugin versions that made something.
@@ -40,6 +41,8 @@ pub(crate) enum Passage {
     Stream { end: Option<Position>, open: Option<OpenPiece> },
     /// A chunk of a snapshot is copied; the stream stays where it is.
     Chunk(ChunkDone),
+    /// Rows that were postponed are written; the stream stays where it is.
+    Postponed(PostponedDone),
 }
 
 /// Something for one target transaction, or a piece of one. Not more than about `batch.bytes` of images.
@@ -67,6 +70,15 @@ impl Work {
     /// Whether the transaction at its end goes on in the next piece.
     pub fn is_open(&self) -> bool {
         matches!(self.passage, Passage::Stream { open: Some(_), .. })
+    }
+
+    /// Whether its rows are not newer than the stream, which stands at `here`.
+    pub fn is_settled(&self, here: &Position) -> bool {
+        match &self.passage {
+            Passage::Stream { .. } => true,
+            Passage::Chunk(done) => done.high() <= here,
+            Passage::Postponed(done) => done.high().is_none_or(|high| high <= here),
+        }
     }
 
     /// The place in the source's log where an event belongs; `here` is where the line stands, and so do rows of a snapshot.
@@ -124,6 +136,7 @@ pub(crate) struct Feed {
     demands: mpsc::Sender<oneshot::Sender<Work>>,
     rereads: mpsc::Sender<Reread>,
     durable: watch::Sender<Position>,
+    postponed: watch::Sender<Postponed>,
     /// The reader was asked and had ended: its own error is the one to report.
     reader_gone: AtomicBool,
 }
@@ -134,16 +147,24 @@ pub(crate) struct Outlet {
     pub demands: mpsc::Receiver<oneshot::Sender<Work>>,
     pub rereads: mpsc::Receiver<Reread>,
     pub durable: watch::Receiver<Position>,
+    pub postponed: watch::Receiver<Postponed>,
 }
 
-/// Joins a line that stands at `durable` with its reader.
-pub(crate) fn feed(durable: Position) -> (Feed, Outlet) {
+/// Joins a line that stands at `durable`, with these rows postponed, with its reader.
+pub(crate) fn feed(durable: Position, postponed: Postponed) -> (Feed, Outlet) {
     let (demand, demands) = mpsc::channel(1);
     let (reread, rereads) = mpsc::channel(1);
     let (confirm, durable) = watch::channel(durable);
-    let feed =
-        Feed { demands: demand, rereads: reread, durable: confirm, reader_gone: AtomicBool::new(false) };
-    (feed, Outlet { demands, rereads, durable })
+    let (postpone, mut postponed) = watch::channel(postponed);
+    postponed.mark_changed();
+    let feed = Feed {
+        demands: demand,
+        rereads: reread,
+        durable: confirm,
+        postponed: postpone,
+        reader_gone: AtomicBool::new(false),
+    };
+    (feed, Outlet { demands, rereads, durable, postponed })
 }
 
 impl Feed {
@@ -169,6 +190,17 @@ impl Feed {
     /// Tells the reader what may be confirmed to the source: it is durable in the target (I1).
     pub fn durable(&self, position: &Position) {
         self.durable.send_replace(position.clone());
+    }
+
+    /// Tells the reader which rows are postponed. It looks when it is told what is durable.
+    pub fn postponed(&self, postponed: &Postponed) {
+        self.postponed.send_if_modified(|told| {
+            let changed = told != postponed;
+            if changed {
+                told.clone_from(postponed);
+            }
+            changed
+        });
     }
 
     /// Whether an error of this feed is only a sign of the reader's.

@@ -12,6 +12,7 @@ mod line;
 mod moved;
 mod parking;
 mod poison;
+mod postponed;
 mod reader;
 mod reread;
 mod route;

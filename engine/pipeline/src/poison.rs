@@ -1,19 +1,21 @@
 //! Writes events into an open target transaction: the parked go aside, the failing are found by halving, rows whose image is
 //! partial are read again. Everything that does not reach the target comes back as a dead letter.
 
-use std::collections::HashSet;
+use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 use std::sync::atomic::Ordering::Relaxed;
 
 use sluice_types::ports::{Clock, SinkTx, Written};
 use sluice_types::{
-    DeadLetter, DeadLetterId, Disposition, Error, ErrorKind, Event, PipelineId, Position, Reason, Result,
+    Change, Checkpoint, DeadLetter, DeadLetterId, Disposition, Error, ErrorKind, Event, Key, PipelineId,
+    Position, Reason, Result, Row, SnapshotProgress, TableId, Value,
 };
 
 use crate::chain::{circuit, reason};
-use crate::feed::{Feed, Work};
+use crate::feed::{Feed, Passage, Work};
 use crate::moved;
 use crate::parking::Parked;
+use crate::postponed::{ATTEMPTS_MAX, POSTPONED_MAX};
 use crate::spec::{OnError, OnErrorThen};
 use crate::status::Stats;
 
@@ -24,6 +26,8 @@ pub(crate) struct Writer {
     pub parked: Parked,
     pub clock: Arc<dyn Clock>,
     pub stats: Arc<Stats>,
+    /// How often rows that were postponed and read again were postponed once more.
+    pub attempts: HashMap<(TableId, Key), u32>,
 }
 
 /// What became of a piece of work in the open transaction.
@@ -35,6 +39,8 @@ pub(crate) struct Outcome {
     pub rows: u64,
     /// What the stream has to pass before the target is consistent with rows that were read again.
     pub high: Option<Position>,
+    /// Rows that are not in the target until they are read again.
+    pub postponed: Vec<(TableId, Key)>,
 }
 
 /// One piece of work being written.
@@ -43,6 +49,7 @@ struct Writing<'a> {
     work: &'a Work,
     feed: &'a Feed,
     here: &'a Position,
+    progress: &'a SnapshotProgress,
     poison: usize,
     outcome: Outcome,
 }
@@ -52,22 +59,25 @@ struct Segment {
     events: Vec<Event>,
     /// The events that wanted these rows, when they were read again.
     wanted: Option<Vec<Event>>,
+    /// They take postponed rows out of the target. One that can't be taken out stays as it is.
+    gives_way: bool,
 }
 
 impl Writer {
-    /// Writes a piece of work where the line stands at `here`. With `patient`, an error of an event that may heal by itself comes
-    /// back before anything is condemned; `work` is untouched then. Rows of the target may be as new as `newest`.
-    #[allow(clippy::too_many_arguments)]
+    /// Writes a piece of work where the line stands at `checkpoint`. With `patient`, an error of an event that may heal by itself
+    /// comes back before anything is condemned; `work` is untouched then.
     pub async fn write(
         &mut self,
         tx: &mut dyn SinkTx,
         work: &mut Work,
         feed: &Feed,
-        here: &Position,
-        newest: Option<&Position>,
+        checkpoint: &Checkpoint,
         patient: bool,
     ) -> Result<Outcome> {
-        moved::split(&mut work.events, here, newest);
+        let (here, progress) = (&checkpoint.position, &checkpoint.snapshot);
+        moved::split(&mut work.events, here, progress.high.as_ref());
+        // What time heals there is healed by reading again.
+        let patient = patient && progress.is_settled(here) && work.is_settled(here);
         // The usual way: everything at once, nothing moved.
         let undisturbed = self.parked.is_empty() && work.refused.is_empty();
         let whole = if undisturbed { Some(write_whole(tx, &work.events, patient).await?) } else { None };
@@ -78,7 +88,7 @@ impl Writer {
         let events = if keep_for_retry { work.events.clone() } else { std::mem::take(&mut work.events) };
         let poison = work.poison;
         let outcome = Outcome::default();
-        let mut writing = Writing { writer: self, work, feed, here, poison, outcome };
+        let mut writing = Writing { writer: self, work, feed, here, progress, poison, outcome };
         let ahead = match whole {
             Some(Ok(written)) => writing.written(Segment::new(events), written).await?.into_iter().collect(),
             Some(Err(error)) => {
@@ -98,7 +108,24 @@ impl Writer {
 
 impl Segment {
     fn new(events: Vec<Event>) -> Self {
-        Segment { events, wanted: None }
+        Segment { events, wanted: None, gives_way: false }
+    }
+
+    /// What takes the rows of these events out of the target.
+    fn giving_way(events: Vec<Event>) -> Self {
+        let delete = |event: &Event, row: Row| {
+            let known = event.table.key_of(&row).0.iter().all(Value::is_present);
+            known.then(|| Event { change: Change::Delete(row), original: None, ..event.clone() })
+        };
+        let of_event = |event: Event| {
+            let (first, second) = match event.change.clone() {
+                Change::Snapshot(row) | Change::Insert(row) | Change::Delete(row) => (Some(row), None),
+                Change::Update { before, after } => (before, Some(after)),
+                Change::Truncate => (None, None),
+            };
+            first.into_iter().chain(second).filter_map(move |row| delete(&event, row))
+        };
+        Segment { events: events.into_iter().flat_map(of_event).collect(), wanted: None, gives_way: true }
     }
 }
 
@@ -171,13 +198,16 @@ impl Writing<'_> {
 
     /// A segment fails: smaller ones, the first of them last; or, if it is one event, its dead letter.
     fn narrow(&mut self, segment: Segment, error: Error) -> Result<Vec<Segment>> {
-        let Segment { mut events, wanted } = segment;
+        let Segment { mut events, wanted, gives_way } = segment;
+        if gives_way {
+            return Ok(vec![]);
+        }
         // Copies of one event stay together: it is applied whole or not at all.
         let place = |event: &Event| (event.transaction, event.index);
         let starts: Vec<usize> =
             (0..events.len()).filter(|&at| at == 0 || place(&events[at - 1]) != place(&events[at])).collect();
         if starts.len() <= 1 {
-            return self.poisoned(events, wanted, error).map(|()| vec![]);
+            return Ok(self.poisoned(events, wanted, error)?.into_iter().collect());
         }
         let culprit = error.event().map(|index| starts.partition_point(|&start| start <= index).max(1) - 1);
         let cuts = match culprit {
@@ -187,22 +217,62 @@ impl Writing<'_> {
         let cuts = cuts.into_iter().flatten().filter(|&&at| at > 0);
         let mut segments = vec![];
         for &at in cuts {
-            segments.push(Segment { events: events.split_off(at), wanted: wanted.clone() });
+            segments.push(Segment { events: events.split_off(at), wanted: wanted.clone(), gives_way });
         }
-        segments.push(Segment { events, wanted });
+        segments.push(Segment { events, wanted, gives_way });
         Ok(segments)
     }
 
-    fn poisoned(&mut self, events: Vec<Event>, wanted: Option<Vec<Event>>, error: Error) -> Result<()> {
+    /// One event, with its copies, can't be written: it becomes a dead letter, unless it is to be read again later.
+    fn poisoned(
+        &mut self,
+        events: Vec<Event>,
+        wanted: Option<Vec<Event>>,
+        error: Error,
+    ) -> Result<Option<Segment>> {
+        if may_heal(&error) && !self.is_settled() && self.postpone(&events) {
+            return Ok(Some(Segment::giving_way(events)));
+        }
         if self.writer.on_error.then == OnErrorThen::Pause {
             return Err(error);
         }
         self.poison += 1;
         circuit(self.poison, &error)?;
-        match events.into_iter().next() {
-            Some(event) => self.condemn(&asking(event, wanted), reason(&error)),
-            None => Ok(()),
+        if let Some(event) = events.into_iter().next() {
+            self.condemn(&asking(event, wanted), reason(&error))?;
         }
+        Ok(None)
+    }
+
+    /// Whether all rows of the target are of one moment, those of this work included.
+    fn is_settled(&self) -> bool {
+        let read_again = self.outcome.high.as_ref();
+        self.progress.is_settled(self.here)
+            && self.work.is_settled(self.here)
+            && read_again.is_none_or(|high| high <= self.here)
+    }
+
+    /// Notes that the row of these copies of an event is to be read again; `false` when there is no room or it was often enough.
+    fn postpone(&mut self, events: &[Event]) -> bool {
+        let Some(event) = events.first() else { return false };
+        let table = &event.source.table;
+        let (before, after) = event.source_keys();
+        let keys: Vec<(TableId, Key)> =
+            before.into_iter().chain(after).map(|key| (table.clone(), key)).collect();
+        let waiting: usize = self.progress.postponed.values().map(Vec::len).sum();
+        if keys.is_empty() || waiting + self.outcome.postponed.len() + keys.len() > POSTPONED_MAX {
+            return false;
+        }
+        if matches!(self.work.passage, Passage::Postponed(_)) {
+            let attempts = self.writer.attempts.entry(keys[0].clone()).or_default();
+            *attempts += 1;
+            if *attempts >= ATTEMPTS_MAX {
+                return false;
+            }
+        }
+        self.outcome.postponed.extend(keys);
+        self.writer.stats.events_skipped.fetch_add(1, Relaxed);
+        true
     }
 
     /// A segment is written. Rows whose image is partial and that the target does not have are read again (I13).
@@ -219,6 +289,7 @@ impl Writing<'_> {
         if segment.wanted.is_some() {
             for event in partial {
                 let error = Error::new(ErrorKind::PartialRow, "the row read again is not complete either");
+                // Never postponed: it was read again just now.
                 self.poisoned(vec![event], segment.wanted.clone(), error)?;
             }
             return Ok(None);
@@ -237,7 +308,7 @@ impl Writing<'_> {
             rows.events.iter().chain(refused).map(|event| (event.transaction, event.index)).collect();
         let gone = partial.iter().filter(|event| !found.contains(&(event.transaction, event.index))).count();
         self.writer.stats.events_skipped.fetch_add(gone as u64, Relaxed);
-        Ok(Some(Segment { events: rows.events, wanted: Some(partial) }))
+        Ok(Some(Segment { events: rows.events, wanted: Some(partial), gives_way: false }))
     }
 
     /// Within a batch, too, events follow an earlier one of their key.

@@ -6,14 +6,15 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering::Relaxed;
 
 use sluice_types::ports::{Clock, Read, ReadLimits, Source, TargetTable, Transform};
-use sluice_types::{Batch, Error, Event, Position, Result, Transaction};
+use sluice_types::{Batch, Checkpoint, Error, Event, Position, Result, Transaction};
 use tokio::sync::{OwnedMutexGuard, oneshot};
 
 use crate::chain::{self, Applied};
 use crate::feed::{OpenPiece, Outlet, Passage, Reread, Versions, Work};
 use crate::handle::Shared;
+use crate::postponed::Postponed;
 use crate::route::Router;
-use crate::snapshot::{Landed, Snapshot};
+use crate::snapshot::{Landed, Snapshot, raise};
 use crate::spec::LineSpec;
 
 /// How often lag is measured and idle plugins are looked after, in milliseconds.
@@ -50,13 +51,17 @@ pub(crate) struct ReaderState {
     /// The line waits for work.
     demand: Option<oneshot::Sender<Work>>,
     /// What it will get.
-    pending: Option<Work>,
+    pub pending: Option<Work>,
     /// The last read was as full as it may be: there is more.
     backlog: bool,
     /// The last transaction let through goes on.
-    open: bool,
+    pub open: bool,
     /// Everything up to here has been let through.
-    delivered: Position,
+    pub delivered: Position,
+    /// The stream has to pass this before the target's rows are of one moment.
+    pub high: Option<Position>,
+    /// Rows that wait for that.
+    pub postponed: Postponed,
     /// Idle progress that waits for its time.
     progress: Option<Position>,
     progress_micros: i64,
@@ -64,7 +69,7 @@ pub(crate) struct ReaderState {
     /// Until when the stream goes before the next chunk.
     stream_turn_micros: i64,
     /// A chunk that waits for the stream to pass its high mark, and until when.
-    landed: Option<(Landed, i64)>,
+    pub landed: Option<(Landed, i64)>,
     tick_micros: i64,
     /// Target tables that a swapped plugin needs.
     prepare: Vec<TargetTable>,
@@ -74,14 +79,16 @@ pub(crate) struct ReaderState {
 }
 
 impl ReaderState {
-    /// A reader that starts at `position`, whose chain runs these versions.
-    pub fn new(position: Position, versions: Versions) -> Self {
+    /// A reader that starts where the checkpoint stands, whose chain runs these versions.
+    pub fn new(checkpoint: &Checkpoint, versions: Versions) -> Self {
         ReaderState {
             demand: None,
             pending: None,
             backlog: false,
             open: false,
-            delivered: position,
+            delivered: checkpoint.position.clone(),
+            high: checkpoint.snapshot.high.clone(),
+            postponed: Postponed::new(),
             progress: None,
             progress_micros: 0,
             confirmed: None,
@@ -112,6 +119,7 @@ impl Reader {
         self.confirm().await?;
         loop {
             self.take_chunk().await?;
+            self.take_postponed().await?;
             self.make_progress();
             self.hand_over();
             if self.state.pending.is_none()
@@ -277,6 +285,7 @@ impl Reader {
         self.take_over().await?;
         let Some((landed, _)) = self.state.landed.take() else { return Ok(()) };
         let Some(accepted) = self.snapshot.accept(landed)? else { return Ok(()) };
+        raise(&mut self.state.high, accepted.done.high());
         let mut events = accepted.events;
         let weight = events.iter().map(|event| event.change.weight()).sum();
         self.count_read(events.len(), weight);
@@ -323,7 +332,7 @@ impl Reader {
         Ok(applied)
     }
 
-    fn work(
+    pub(crate) fn work(
         &mut self,
         applied: Applied,
         transactions: Vec<Transaction>,
@@ -400,6 +409,7 @@ impl Reader {
         }
         self.state.tick_micros = now + TICK_MS as i64 * 1000;
         self.take_over().await?;
+        self.settle().await?;
         let durable = self.outlet.durable.borrow().clone();
         let lag = self.source.lag(&durable).await?;
         let retained = self.source.retained().await?;
@@ -407,7 +417,7 @@ impl Reader {
         Ok(())
     }
 
-    fn count_read(&self, events: usize, bytes: usize) {
+    pub(crate) fn count_read(&self, events: usize, bytes: usize) {
         self.shared.stats.events_read.fetch_add(events as u64, Relaxed);
         self.shared.stats.bytes_read.fetch_add(bytes as u64, Relaxed);
     }

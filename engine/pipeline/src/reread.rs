@@ -22,6 +22,7 @@ impl Reader {
                 wanted.iter().filter_map(|event| Some(table.key_of(original(event).after()?))).collect();
             let (found, mark) = self.read_seeing(&table, &keys, &reread.transactions).await?;
             raise(&mut high, &mark.high);
+            raise(&mut self.state.high, &mark.high);
             let found = wanted.iter().zip(found).filter_map(|(event, row)| {
                 let row = Change::Snapshot(row?);
                 let entry = event.entry;
@@ -34,11 +35,13 @@ impl Reader {
             refused.extend(applied.refused);
         }
         // The line has gone if nobody takes the answer; what it wanted is read again after its restart.
+        self.snapshot.unsettle();
         drop(reread.answer.send(RereadRows { events: all, refused, high }));
         Ok(())
     }
 
-    async fn read_seeing(
+    /// Reads rows in a view that has seen these transactions.
+    pub(crate) async fn read_seeing(
         &mut self,
         table: &Arc<TableSchema>,
         keys: &[Key],

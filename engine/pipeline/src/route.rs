@@ -229,6 +229,7 @@ fn plan(route: &TableRoute, schema: Arc<TableSchema>) -> Result<Route> {
 pub(crate) fn adopt(progress: &mut SnapshotProgress, tables: &[TableId], unread: &TableProgress) {
     let names: Vec<String> = tables.iter().map(ToString::to_string).collect();
     progress.tables.retain(|table, _| names.contains(table));
+    progress.postponed.retain(|table, _| names.contains(table));
     for name in names {
         progress.tables.entry(name).or_insert_with(|| unread.clone());
     }

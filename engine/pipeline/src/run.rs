@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering::Relaxed;
 
 use sluice_types::ports::Sink;
-use sluice_types::{Checkpoint, Position, Result};
+use sluice_types::{Checkpoint, Key, Position, Result, TableId};
 use tokio::sync::watch;
 
 use crate::feed::{Feed, Passage, Work};
@@ -12,6 +12,7 @@ use crate::handle::Shared;
 use crate::large::{Large, Next};
 use crate::line::Ports;
 use crate::poison::{Writer, may_heal};
+use crate::postponed;
 use crate::session::{Context, Outcome};
 use crate::spec::{LineSpec, SnapshotMode};
 use crate::supervisor::{backoff_ms, told};
@@ -113,9 +114,7 @@ impl Run {
         let (mut rows, mut bytes) = (0, 0);
         let mut tx = self.sink.begin().await?;
         loop {
-            let here = self.checkpoint.position.clone();
-            let newest = self.checkpoint.snapshot.high.as_ref();
-            let written = self.writer.write(&mut *tx, work, &self.feed, &here, newest, *patient).await?;
+            let written = self.writer.write(&mut *tx, work, &self.feed, &self.checkpoint, *patient).await?;
             // Written events have been taken out of the work, and the checkpoint is about to move on.
             *patient = false;
             rows += written.rows;
@@ -128,7 +127,7 @@ impl Run {
                 let kept = self.ports.state.count_dead_letters(&self.spec.pipeline).await?;
                 self.shared.status().dead_letters = kept;
             }
-            pass(&mut self.checkpoint, work, written.high)?;
+            pass(&mut self.checkpoint, work, written.high, written.postponed)?;
             match self.large.next(work)? {
                 Next::Commit => break,
                 Next::CommitPart { part, first } => {
@@ -143,6 +142,7 @@ impl Run {
         let epoch = self.checkpoint.epoch;
         tx.save(&self.checkpoint, Some(epoch)).await?; // I2: data and checkpoint in one transaction.
         tx.commit().await?;
+        self.feed.postponed(&self.checkpoint.snapshot.postponed);
         self.feed.durable(&self.checkpoint.position); // I1: confirmed only now.
         self.count(rows, bytes, started);
         Ok(())
@@ -159,13 +159,21 @@ impl Run {
     }
 }
 
-/// Moves the checkpoint past a piece of work (I6). What it passes is in the open transaction or a durable dead letter.
-fn pass(checkpoint: &mut Checkpoint, work: &Work, high: Option<Position>) -> Result<()> {
+/// Moves the checkpoint past a piece of work (I6). What it passes is in the open transaction, a durable dead letter, or postponed
+/// by the checkpoint itself.
+fn pass(
+    checkpoint: &mut Checkpoint,
+    work: &Work,
+    high: Option<Position>,
+    postponed: Vec<(TableId, Key)>,
+) -> Result<()> {
     match &work.passage {
         Passage::Stream { end: Some(end), .. } => checkpoint.advance(end)?,
         Passage::Stream { end: None, .. } => {}
         Passage::Chunk(done) => done.record(&mut checkpoint.snapshot),
+        Passage::Postponed(done) => done.record(&mut checkpoint.snapshot),
     }
+    postponed::add(&mut checkpoint.snapshot.postponed, postponed);
     if let Some(high) = high {
         crate::snapshot::raise(&mut checkpoint.snapshot.high, &high);
     }

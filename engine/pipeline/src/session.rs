@@ -1,6 +1,7 @@
 //! One session: everything opened anew, and the line run until it ends, is told to stand still, or fails. Nothing of it
 //! survives an error but what is durable.
 
+use std::collections::HashMap;
 use std::sync::Arc;
 use std::sync::atomic::AtomicU64;
 
@@ -116,7 +117,7 @@ async fn open(context: &Context) -> Result<(Run, Reader)> {
 
     let readers = spec.concurrency.get().min(ports.source.capabilities().chunk_readers).max(1);
     let snapshot = Snapshot::new(&router.sources(), &checkpoint.snapshot, readers, spec.batch.bytes.get());
-    let (feed, outlet) = feed(checkpoint.position.clone());
+    let (feed, outlet) = feed(checkpoint.position.clone(), checkpoint.snapshot.postponed.clone());
     let reader = Reader {
         spec: spec.clone(),
         clock: ports.clock.clone(),
@@ -127,7 +128,7 @@ async fn open(context: &Context) -> Result<(Run, Reader)> {
         snapshot,
         outlet,
         until_head,
-        state: ReaderState::new(checkpoint.position.clone(), versions),
+        state: ReaderState::new(&checkpoint, versions),
     };
     let writer = Writer {
         pipeline: spec.pipeline.clone(),
@@ -135,6 +136,7 @@ async fn open(context: &Context) -> Result<(Run, Reader)> {
         parked,
         clock: ports.clock.clone(),
         stats: shared.stats.clone(),
+        attempts: HashMap::new(),
     };
     let in_parts = !ports.target.capabilities().unlimited_transactions;
     let run = Run::new(context, sink, feed, writer, checkpoint, head, in_parts);

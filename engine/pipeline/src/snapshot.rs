@@ -15,7 +15,7 @@ use std::sync::Arc;
 
 use sluice_types::ports::{ChunkReader, ReadLimits, Source};
 use sluice_types::{
-    Change, Chunk, Error, ErrorKind, Event, Key, KeyRange, Position, RangeProgress, Result, Row,
+    Change, Chunk, Error, ErrorKind, Event, Key, KeyRange, Mark, Position, RangeProgress, Result, Row,
     SnapshotProgress, TableId, TableSchema, Transaction,
 };
 use tokio::task::JoinSet;
@@ -54,6 +54,11 @@ impl ChunkDone {
         }
         raise(&mut progress.high, &self.high);
     }
+
+    /// What the stream has to pass.
+    pub fn high(&self) -> &Position {
+        &self.high
+    }
 }
 
 /// Moves the mark that the stream has to pass, never back.
@@ -85,6 +90,8 @@ pub(crate) struct Snapshot {
     launched: u64,
     in_flight: BTreeSet<u64>,
     touched: Touched,
+    /// The target's rows may be of different moments: views are still to be compared with what went through.
+    unsettled: bool,
     /// Chunks that were thrown away and have not come again: until they have, the stream waits.
     thrown_away: usize,
     limits: ReadLimits,
@@ -153,6 +160,7 @@ impl Snapshot {
             launched: 0,
             in_flight: BTreeSet::new(),
             touched: Touched::default(),
+            unsettled: true,
             thrown_away: 0,
             limits: ReadLimits { rows: CHUNK_ROWS_MAX, bytes },
         };
@@ -195,7 +203,7 @@ impl Snapshot {
 
     /// Remembers what goes through in the stream, as long as chunks may have missed it.
     pub fn pass(&mut self, transactions: &[Transaction], events: &[Event]) {
-        if !self.is_active() {
+        if !self.compares() {
             return;
         }
         let mut events = events.iter().peekable();
@@ -210,6 +218,32 @@ impl Snapshot {
                 before.into_iter().chain(after).for_each(|key| self.touched.key(table, key));
             }
         }
+    }
+
+    /// Whether it remembers what goes through.
+    pub fn compares(&self) -> bool {
+        self.is_active() || self.unsettled
+    }
+
+    /// Rows are about to come that are newer than the stream.
+    pub fn unsettle(&mut self) {
+        self.unsettled = true;
+    }
+
+    /// The target is consistent: nothing is to be compared any more.
+    pub fn settle(&mut self) {
+        self.unsettled = false;
+        self.touched.clear();
+    }
+
+    /// The transactions that went through and that a view need not have seen yet.
+    pub fn unseen(&self) -> Vec<Transaction> {
+        self.touched.transactions()
+    }
+
+    /// A view has seen what this mark sees.
+    pub fn seen(&mut self, mark: &Mark) {
+        self.touched.seen(mark, self.launched, self.in_flight.first().copied());
     }
 
     /// Sets free readers to work.
@@ -320,10 +354,7 @@ impl Snapshot {
         if table.ranges_left == 0 {
             self.by_id.remove(&table.schema.table);
         }
-        self.touched.seen(&chunk.mark, self.launched, self.in_flight.first().copied());
-        if !self.is_active() {
-            self.touched.clear();
-        }
+        self.seen(&chunk.mark);
         let overtaken = read - events.len() as u64;
         Some(Accepted { events, done, overtaken })
     }

@@ -119,6 +119,11 @@ impl Touched {
         self.bytes = self.passed.iter().map(Passed::weight).sum();
     }
 
+    /// What is remembered.
+    pub fn transactions(&self) -> Vec<Transaction> {
+        self.passed.iter().map(|passed| passed.transaction.clone()).collect()
+    }
+
     /// Nothing is being read any more.
     pub fn clear(&mut self) {
         *self = Touched::default();

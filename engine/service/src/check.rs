@@ -6,14 +6,14 @@
 mod loops;
 mod report;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use sluice_store::Store;
 use sluice_types::ports::{Clock, StateStore, TargetTable, Transform};
 use sluice_types::{Error, ErrorKind, Finding, Result, TableId, TableSchema};
-use sluice_wasm::{ChainSpec, Compiler, Host, HostOptions};
+use sluice_wasm::{ChainSpec, Chains, Compiler, Host, HostOptions};
 
 pub use report::{CheckedLine, CheckedTable, Located, Report};
 
@@ -147,18 +147,13 @@ impl Checker<'_> {
         if once {
             found.extend(self.source(pipeline, line).await);
         }
-        let chains = match host.chains(&line.spec.pipeline, line.chain.clone()).await {
-            Ok(chains) => Some(chains),
-            Err(error) => {
-                found.extend(findings_of(&error, &pipeline.path));
-                None
-            }
-        };
+        let (chains, refused) = self.chains(host, pipeline, line, &mut found).await;
         let mut targets = Vec::new();
         let mut tables = Vec::new();
         if let Some(chains) = &chains {
             let mut transform = chains.transform();
-            for (route, discovered) in line.spec.tables.iter().zip(&line.discovered) {
+            let routes = line.spec.tables.iter().zip(&line.discovered);
+            for (route, discovered) in routes.filter(|(route, _)| !refused.contains(&route.from)) {
                 let opened = match route.shapes(discovered.schema.clone()) {
                     Ok((source, entry)) => open(transform.as_mut(), &source, &entry).await,
                     Err(error) => Err(error),
@@ -186,6 +181,45 @@ impl Checker<'_> {
         let checked = line.target.check_target(&targets).await;
         let at = |error: &Error| findings_of(error, database);
         self.findings.extend(checked.map_or_else(|error| at(&error), |found| located(found, database)));
+    }
+
+    /// The chains of a line, and its tables that have a plugin which can't be loaded: such a plugin hides neither the others nor
+    /// what is wrong with them.
+    async fn chains(
+        &self,
+        host: &Host,
+        pipeline: &Pipeline,
+        line: &PlannedLine,
+        found: &mut Vec<Finding>,
+    ) -> (Option<Chains>, BTreeSet<TableId>) {
+        let id = &line.spec.pipeline;
+        let mut spec = line.chain.clone();
+        let error = match host.chains(id, spec.clone()).await {
+            Ok(chains) => return (Some(chains), BTreeSet::new()),
+            Err(error) => error,
+        };
+        let mut refused = BTreeSet::new();
+        for (table, steps) in &line.chain.tables {
+            for step in steps {
+                let tables = BTreeMap::from([(table.clone(), vec![step.clone()])]);
+                let Err(error) = host.chains(id, ChainSpec { tables, ..spec.clone() }).await else {
+                    continue;
+                };
+                refused.insert(table.clone());
+                // Tables of one pattern share their steps.
+                for finding in findings_of(&error, &step.path) {
+                    if !found.contains(&finding) {
+                        found.push(finding);
+                    }
+                }
+            }
+        }
+        spec.tables.retain(|table, _| !refused.contains(table));
+        let others = host.chains(id, spec).await;
+        if refused.is_empty() || others.is_err() {
+            found.extend(findings_of(&error, &pipeline.path));
+        }
+        (others.ok(), refused)
     }
 
     /// Whether the plan of the lines has told the same of this table already.

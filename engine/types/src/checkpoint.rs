@@ -71,6 +71,10 @@ pub struct SnapshotProgress {
     pub tables: BTreeMap<String, TableProgress>,
     /// The greatest high mark of all chunks: the target is consistent once the stream has passed it.
     pub high: Option<Position>,
+    /// Rows, by the source's table, that met a constraint while the target had rows of different moments. They are not in the
+    /// target, and are read again once its rows are of one moment.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub postponed: BTreeMap<String, Vec<Key>>,
 }
 
 impl SnapshotProgress {
@@ -79,9 +83,14 @@ impl SnapshotProgress {
         self.tables.values().all(TableProgress::is_done)
     }
 
+    /// Whether the rows of a target that stands at `position` are of one moment; some may be missing.
+    pub fn is_settled(&self, position: &Position) -> bool {
+        self.is_read() && self.high.as_ref().is_none_or(|high| high <= position)
+    }
+
     /// Whether a target that stands at `position` is consistent.
     pub fn is_ready(&self, position: &Position) -> bool {
-        self.is_read() && self.high.as_ref().is_none_or(|high| high <= position)
+        self.is_settled(position) && self.postponed.is_empty()
     }
 }
 
@@ -159,5 +168,7 @@ mod tests {
         progress.tables.get_mut("t").unwrap().ranges.push(RangeProgress { done: true, ..Default::default() });
         progress.high = Some(at(5));
         assert!(!progress.is_ready(&at(4)) && progress.is_ready(&at(5)));
+        progress.postponed.insert("t".into(), vec![Key(vec![])]);
+        assert!(progress.is_settled(&at(5)) && !progress.is_ready(&at(5)), "a row is missing");
     }
 }

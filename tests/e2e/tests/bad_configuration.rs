@@ -185,6 +185,24 @@ fn plugins_that_are_missing_corrupt_or_foreign() {
 }
 
 #[test]
+fn a_plugin_that_can_not_be_loaded_hides_nothing_else() {
+    let site = Site::with(
+        &format!("{PEOPLE} CREATE TABLE pets (id INTEGER PRIMARY KEY, name TEXT);"),
+        "tables:\n  - from: people\n    transform: [{ plugin: mine }, { plugin: yours }]\n  \
+         - from: pets\n    transform: [{ plugin: field-mapping, config: { drop: [nme] } }]",
+    );
+    let tables = "pipelines.copy.tables";
+    site.sluice(&["check"]).ended_with(1).says(&[
+        &format!("{tables}[0].transform[0]"),
+        "mine",
+        &format!("{tables}[0].transform[1]"),
+        "yours",
+        &format!("{tables}[1].transform[0].config.drop"),
+        "did you mean `name`",
+    ]);
+}
+
+#[test]
 fn secrets_are_needed_and_never_shown() {
     let site = Site::with(PEOPLE, "tables: [people]");
     let text = std::fs::read_to_string(site.path("sluice.yaml")).expect("a configuration");

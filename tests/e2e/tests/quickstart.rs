@@ -3,7 +3,7 @@
 use std::process::Command;
 
 use sluice_e2e::binary;
-use sluice_e2e::site::Site;
+use sluice_e2e::site::{Site, open};
 
 #[test]
 fn quickstart_ends_with_both_sides_equal() {
@@ -19,4 +19,10 @@ fn quickstart_ends_with_both_sides_equal() {
     quickstart().ended_with(0).says(&["Both sides are equal"]);
     // And again: it goes on where it was.
     quickstart().ended_with(0).says(&["Both sides are equal"]);
+    // What somebody else took out of the target is a difference, and said.
+    let target = open(&site.path("quickstart/catalog.db"));
+    let taken =
+        target.execute("DELETE FROM catalogue WHERE package = (SELECT min(package) FROM catalogue)", []);
+    assert!(taken.is_ok_and(|rows| rows > 0));
+    quickstart().ended_with(1).says(&["rows differ"]);
 }

@@ -1,6 +1,7 @@
 //! The service as its operators see it.
 
 use std::os::unix::fs::PermissionsExt;
+use std::process::Command;
 use std::time::Duration;
 
 use rustix::process::Signal;
@@ -194,6 +195,25 @@ fn a_second_sync_does_nothing() {
     site.sluice(&["sync", "copy", "--json"]).ended_with(0).json();
     assert_eq!(equal(&site.source(), QUERY, &site.target(), QUERY), Ok(2));
     site.sluice(&["sync", "nothing"]).ended_with(2).says(&["nothing"]);
+}
+
+#[test]
+fn sync_shows_a_bar_on_a_terminal_and_plain_lines_elsewhere() {
+    let site = Site::with(EVENTS, "tables: [events]");
+    let rows = "WITH RECURSIVE n(i) AS (SELECT 2 UNION ALL SELECT i + 1 FROM n WHERE i < 300000)
+                INSERT INTO events (id, body) SELECT i, 'row ' || i FROM n";
+    site.source().execute_batch(rows).expect("good statements");
+    let mut terminal = Command::new("script");
+    let typed = format!("{} sync -c {}", binary::sluice().display(), site.path("sluice.yaml").display());
+    terminal.args(["-qec", &typed, "/dev/null"]).env("TERM", "xterm");
+    let shown = site.run(terminal).ended_with(0);
+    let bar = shown.stdout.split('\r').find(|line| line.contains("/300,000 rows") && line.contains("left"));
+    assert!(
+        bar.is_some_and(|bar| bar.contains("copy") && bar.contains("/s ")),
+        "no bar with rate and time left: {shown:#?}"
+    );
+    let plain = site.sluice(&["sync"]).ended_with(0);
+    assert!(!plain.text().contains('\u{1b}'), "{plain:#?}");
 }
 
 #[test]
