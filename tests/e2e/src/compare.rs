@@ -40,7 +40,8 @@ pub fn equal(
     ))
 }
 
-fn try_rows(connection: &Connection, query: &str) -> rusqlite::Result<Vec<Vec<Value>>> {
+/// The same, where the table may not be there yet.
+pub fn try_rows(connection: &Connection, query: &str) -> rusqlite::Result<Vec<Vec<Value>>> {
     let mut statement = connection.prepare(query)?;
     let columns = statement.column_count();
     let rows = statement.query_map([], |row| (0..columns).map(|column| row.get(column)).collect())?;

@@ -8,8 +8,10 @@
 
 pub mod binary;
 pub mod compare;
+pub mod database;
 pub mod http;
 pub mod load;
+pub mod market;
 pub mod mount;
 pub mod procfs;
 pub mod random;

@@ -38,7 +38,7 @@ const TARGET: &str = "
     CREATE TRIGGER ledger_delete AFTER DELETE ON ledger BEGIN INSERT INTO effects VALUES (old.id, 'delete'); END;";
 
 /// The pipeline: a filter, two plugins and plain copies.
-const PIPELINE: &str = "tables:
+pub const PIPELINE: &str = "tables:
   - from: customers
     to: clients
     where: \"hidden = 0\"
@@ -244,7 +244,7 @@ fn statement(connection: &Connection, random: &mut Random) -> rusqlite::Result<u
 }
 
 /// Text of every kind, now and then a long one.
-fn text(random: &mut Random) -> String {
+pub fn text(random: &mut Random) -> String {
     let pieces = ["", "a", "Ünïcödé", "日本語", "🦆🚰", "'quoted'", "new\nline", "tab\t", " "];
     let count = if random.once_in(50) { 1000 } else { random.below(6) };
     (0..count).map(|_| *random.one_of(&pieces)).collect()

@@ -10,6 +10,7 @@ use serde_json::Value as Json;
 use tempfile::TempDir;
 
 use crate::binary;
+use crate::database::Database;
 
 /// How long a command that ends by itself may take.
 const COMMAND_MAX: Duration = Duration::from_secs(120);
@@ -83,6 +84,16 @@ impl Site {
 
     /// Writes the configuration: one pipeline `copy` from `source.db` to `target.db`. `pipeline` holds its further lines.
     pub fn configure(&self, pipeline: &str) {
+        self.configure_between(
+            "{ kind: sqlite, path: ./source.db }",
+            "{ kind: sqlite, path: ./target.db }",
+            pipeline,
+        );
+    }
+
+    /// Writes the configuration: one pipeline `copy` between two databases, given by their settings. `pipeline` holds its further
+    /// lines.
+    pub fn configure_between(&self, source: &str, target: &str, pipeline: &str) {
         let lines: String = pipeline.lines().map(|line| format!("    {line}\n")).collect();
         self.write(
             "sluice.yaml",
@@ -91,10 +102,17 @@ impl Site {
                  state: ./state\n\
                  service: {{ listen: \"127.0.0.1:0\" }}\n\
                  plugins: {{ dir: ./plugins }}\n\
-                 databases:\n  source: {{ kind: sqlite, path: ./source.db }}\n  target: {{ kind: sqlite, path: ./target.db }}\n\
+                 databases:\n  source: {source}\n  target: {target}\n\
                  pipelines:\n  copy:\n    source: source\n    target: target\n{lines}"
             ),
         );
+    }
+
+    /// A folder with a configuration: one pipeline `copy` from one database to another, with these further lines.
+    pub fn between(source: &Database, target: &Database, pipeline: &str) -> Self {
+        let site = Site::new();
+        site.configure_between(&source.settings(), &target.settings(), pipeline);
+        site
     }
 
     /// A path in the folder.

@@ -4,9 +4,10 @@ use std::time::Duration;
 
 use rusqlite::Connection;
 use sluice_e2e::compare::{equal, one};
+use sluice_e2e::database::{self, Database};
 use sluice_e2e::load::{Clerks, shop, shop_is_equal};
 use sluice_e2e::random::Random;
-use sluice_e2e::{stamp, wait};
+use sluice_e2e::{market, stamp, wait};
 
 #[test]
 fn a_difference_is_noticed_down_to_the_storage_class() {
@@ -67,4 +68,41 @@ fn what_must_not_happen_is_noticed_when_it_does() {
         });
     }));
     assert!(noticed.is_err());
+}
+
+#[test]
+fn the_clerks_of_a_market_do_all_kinds_of_work_and_what_they_did_is_compared() {
+    let mut random = Random::seeded("the market");
+    let (source, target) = (Database::postgres("market"), Database::postgres("copy"));
+    market::open(&source);
+    assert!(market::is_equal(&source, &target, 0).is_err(), "nothing was copied");
+    let clerks = market::Clerks::hire(&source, &mut random, 3, Duration::from_millis(1));
+    wait::until("a thousand transactions", || wait::when(clerks.committed(), |count| *count > 1000));
+    clerks.dismiss();
+    market::accounts_are_whole(&source);
+    assert_ne!(source.one("SELECT count(*) FROM stock WHERE place <> 'north'"), "0", "keys change");
+    // Copied as a person would, the other side is equal, and one value makes it unequal.
+    market::open(&target);
+    for table in market::TABLES {
+        target.sql(&format!("TRUNCATE {}", table.name));
+        let copy = format!(
+            "{{ {} | {}; }}",
+            shell(&source, &format!("COPY {} TO STDOUT", table.name)),
+            shell(&target, &format!("COPY {} FROM STDIN", table.name)),
+        );
+        let copied = std::process::Command::new("sh").args(["-c", &copy]).output().unwrap();
+        assert!(copied.status.success(), "{copied:?}");
+    }
+    let compared = database::equal(&source, &target, market::TABLES).unwrap();
+    assert!(compared > 6_000, "{compared}");
+    target.sql("UPDATE customers SET rate = 0.5 WHERE id = (SELECT min(id) FROM customers)");
+    assert!(database::equal(&source, &target, market::TABLES).unwrap_err().starts_with("customers:"));
+}
+
+/// A command line of psql.
+fn shell(database: &Database, statement: &str) -> String {
+    let Database::Postgres { server, name } = database else { panic!("it has no psql") };
+    let psql = sluice_servers::installed()[0].bin.join("psql");
+    let socket = server.socket_dir().display();
+    format!("{} -h {socket} -p {} -U postgres -d {name} -qc '{statement}'", psql.display(), server.port())
 }

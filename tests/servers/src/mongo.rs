@@ -153,9 +153,14 @@ impl Mongo {
     /// All documents of a collection, by `_id`.
     #[track_caller]
     pub fn find(&self, database: &str, collection: &str) -> Vec<Document> {
+        self.try_find(database, collection).unwrap_or_else(|why| panic!("{why}, finding {collection}"))
+    }
+
+    /// The same, while the server may be away.
+    pub fn try_find(&self, database: &str, collection: &str) -> Result<Vec<Document>, String> {
         let mut found = Vec::new();
-        let mut answer =
-            self.command(database, doc! { "find": collection, "sort": { "_id": 1 }, "batchSize": 10_000 });
+        let find = doc! { "find": collection, "sort": { "_id": 1 }, "batchSize": 10_000 };
+        let mut answer = self.try_command(database, find)?;
         loop {
             let cursor = answer.get_document("cursor").expect("a cursor").clone();
             for name in ["firstBatch", "nextBatch"] {
@@ -164,8 +169,10 @@ impl Mongo {
                 }
             }
             match cursor.get_i64("id").expect("a number") {
-                0 => return found,
-                id => answer = self.command(database, doc! { "getMore": id, "collection": collection }),
+                0 => return Ok(found),
+                id => {
+                    answer = self.try_command(database, doc! { "getMore": id, "collection": collection })?;
+                }
             }
         }
     }
