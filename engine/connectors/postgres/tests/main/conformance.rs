@@ -1,0 +1,5 @@
+//! The suite that makes a connector.
+
+use crate::harness::PostgresHarness;
+
+sluice_kit::sink_conformance!(PostgresHarness);

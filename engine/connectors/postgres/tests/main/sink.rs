@@ -1,0 +1,1 @@
+//! The sink beyond the suite: what real workloads do to it.
