@@ -13,7 +13,7 @@ use sluice_types::value::Extended;
 use sluice_types::{Error, ErrorKind, Result, Text, Value};
 
 use crate::codec::{Codec, Form};
-pub(crate) use datetime::DAYS_1970_TO_2000;
+pub(crate) use datetime::{date_text_of, timestamp_text_of};
 
 /// The type name of text that is not UTF-8 (a database in `SQL_ASCII`); its text is the bytes in hexadecimal digits.
 const INVALID_TEXT: &str = "postgres:text";

@@ -92,6 +92,23 @@ pub(crate) fn of_server(
     failed.because(Cause::of(error))
 }
 
+/// The same of the fields of an `ErrorResponse`.
+pub(crate) fn of_state(
+    code: &str,
+    message: &str,
+    what: impl Into<std::borrow::Cow<'static, str>>,
+    user: &str,
+    dbname: &str,
+) -> Error {
+    let kind = kind_of_state(code);
+    let failed = Error::new(kind, what);
+    let failed = match remedy_of(kind, code, user, dbname) {
+        Some(remedy) => failed.remedy(remedy),
+        None => failed,
+    };
+    failed.because(Cause::of_fields(code, message, [None; 4]))
+}
+
 /// The server's words, without anything that may hold a value of a row: no detail, no context, and no message of the classes
 /// whose messages quote values or are a trigger's own.
 #[derive(Debug)]

@@ -5,11 +5,11 @@ use std::sync::Arc;
 use sluice_types::value::{Extended, Interval};
 use sluice_types::{Result, Text, Value};
 
-use super::{fixed, malformed};
+use super::malformed;
 use crate::protocol::replication::EPOCH_2000_MICROS;
 
 /// From 1970-01-01 to 2000-01-01.
-pub(crate) const DAYS_1970_TO_2000: i32 = 10_957;
+const DAYS_1970_TO_2000: i32 = 10_957;
 
 const SECOND: i64 = 1_000_000;
 const MINUTE: i64 = 60 * SECOND;
@@ -44,19 +44,46 @@ fn since_1970(micros: i64) -> Option<i64> {
 /// The last thirty years that the server knows (from 294247 on) don't fit into microseconds since 1970: they stay text (I7).
 fn beyond(type_name: &'static str, micros: i64, zone: &str) -> Value {
     let (days, time) = (micros.div_euclid(DAY), micros.rem_euclid(DAY));
-    let (year, month, day) = civil(days + i64::from(DAYS_1970_TO_2000));
-    let fraction = time % SECOND;
-    let mut text = format!(
-        "{year:04}-{month:02}-{day:02} {:02}:{:02}:{:02}",
-        time / HOUR,
-        time / MINUTE % 60,
-        time / SECOND % 60
-    );
+    let text = moment_text(days + i64::from(DAYS_1970_TO_2000), time, zone);
+    Value::Extended(Arc::new(Extended { type_name: Text::from_static(type_name), text: text.into() }))
+}
+
+/// The text that the server reads, and writes, for a day counted from 1970, and a time in it.
+fn moment_text(days: i64, time: i64, zone: &str) -> String {
+    let (date, era) = day_text(days);
+    let (seconds, fraction) = (time / SECOND, time % SECOND);
+    let mut text = format!("{date} {:02}:{:02}:{:02}", seconds / 3600, seconds / 60 % 60, seconds % 60);
     if fraction != 0 {
         text.push_str(format!(".{fraction:06}").trim_end_matches('0'));
     }
-    text.push_str(zone);
-    Value::Extended(Arc::new(Extended { type_name: Text::from_static(type_name), text: text.into() }))
+    format!("{text}{zone}{era}")
+}
+
+fn day_text(days: i64) -> (String, &'static str) {
+    let (year, month, day) = civil(days);
+    let (year, era) = if year > 0 { (year, "") } else { (1 - year, " BC") };
+    (format!("{year:04}-{month:02}-{day:02}"), era)
+}
+
+/// The text of a canonical date.
+pub(crate) fn date_text_of(days: i32) -> String {
+    match days {
+        i32::MIN => "-infinity".into(),
+        i32::MAX => "infinity".into(),
+        _ => {
+            let (date, era) = day_text(days.into());
+            format!("{date}{era}")
+        }
+    }
+}
+
+/// The text of a canonical timestamp.
+pub(crate) fn timestamp_text_of(micros: i64, zone: &str) -> String {
+    match micros {
+        i64::MIN => "-infinity".into(),
+        i64::MAX => "infinity".into(),
+        _ => moment_text(micros.div_euclid(DAY), micros.rem_euclid(DAY), zone),
+    }
 }
 
 /// Microseconds, days, months.
@@ -210,12 +237,6 @@ fn signed(word: &str) -> (bool, &str) {
     }
 }
 
-/// A date of eight bytes less than a timestamp: used where only the bytes are at hand.
-#[cfg(test)]
-fn date_bytes(bytes: &[u8]) -> Result<Value> {
-    Ok(date(i32::from_be_bytes(fixed(bytes)?)))
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -274,11 +295,5 @@ mod tests {
             assert_eq!(interval_text(text).unwrap(), Value::Interval(Interval { months, days, micros }), "{text}");
         }
         assert!(interval_text("1 fortnight").is_err());
-    }
-
-    #[test]
-    fn the_ends_of_dates_are_infinite() {
-        assert_eq!(date_bytes(&i32::MIN.to_be_bytes()).unwrap(), Value::Date(i32::MIN));
-        assert_eq!(date_bytes(&0_i32.to_be_bytes()).unwrap(), Value::Date(DAYS_1970_TO_2000));
     }
 }

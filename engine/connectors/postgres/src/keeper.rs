@@ -1,0 +1,167 @@
+//! Keeps the slot moving: heartbeats, and how much of the log the server may forget.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::Relaxed};
+use std::time::Duration;
+
+use sluice_types::{ErrorKind, Result};
+use tokio::sync::watch;
+use tokio::time::{Instant, sleep, sleep_until};
+
+use crate::config::Server;
+use crate::connection::Session;
+use crate::delivered::{Delivered, visibility};
+use crate::names::OWN_SCHEMA;
+use crate::protocol::cursor::malformed;
+use crate::protocol::replication::Lsn;
+use crate::session::Role;
+
+/// A stream gets so long to come to a place by itself before a heartbeat brings it there.
+const NUDGE_AFTER: Duration = Duration::from_millis(10);
+/// How often commits that others can't see yet are looked at again.
+const UNSEEN_AGAIN: Duration = Duration::from_millis(250);
+/// What is confirmed in quick succession is told together.
+const CONFIRM_PAUSE: Duration = Duration::from_millis(20);
+/// The log must have grown by this since the last heartbeat for another one: on an idle server nothing is written by us alone.
+const QUIET_BYTES: u64 = 4096;
+
+/// The task.
+pub(crate) struct Keeper {
+    pub server: Arc<Server>,
+    pub delivered: Arc<Delivered>,
+    /// How far the stream has come.
+    pub passed: Arc<AtomicU64>,
+    /// What is durable in the target. Ends when the source is gone.
+    pub confirmed: watch::Receiver<Lsn>,
+    /// What the server may forget.
+    pub durable: watch::Sender<Lsn>,
+    /// Where somebody waits for the stream to come to.
+    pub wanted: watch::Receiver<Lsn>,
+    pub every: Duration,
+    /// Whether log is kept for commits that are not visible; not where commits themselves wait for us.
+    pub withholds: bool,
+    pub beats: AtomicBool,
+}
+
+/// Writes a message into the log that no table has to do with, and says where it stands.
+pub(crate) async fn beat(server: &Server, session: &Session) -> Result<Lsn> {
+    let emit = format!("SELECT pg_catalog.pg_logical_emit_message(true, '{OWN_SCHEMA}', '')::text");
+    let row = session.query_one(&emit, &[]).await;
+    let row = row.map_err(|error| server.failed(&error, "a heartbeat could not be written"))?;
+    lsn(row.get(0))
+}
+
+pub(crate) fn lsn(text: &str) -> Result<Lsn> {
+    Lsn::parse(text).ok_or_else(|| malformed("a place in the log that can't be read"))
+}
+
+impl Keeper {
+    /// Runs until the source is gone.
+    pub async fn run(mut self) {
+        let mut session: Option<Session> = None;
+        let mut written = Lsn(0);
+        let mut next_beat = Instant::now() + self.every;
+        loop {
+            let unseen = self.withheld();
+            let woken = tokio::select! {
+                changed = self.confirmed.changed() => if changed.is_ok() { Woken::Confirmed } else { Woken::Ended },
+                Ok(()) = self.wanted.changed() => Woken::Wanted,
+                () = sleep_until(next_beat) => Woken::Beat,
+                () = sleep(UNSEEN_AGAIN), if unseen => Woken::Confirmed,
+            };
+            let done = match woken {
+                Woken::Confirmed => self.confirm(&mut session).await,
+                Woken::Wanted => self.nudge(&mut session).await,
+                Woken::Beat => {
+                    next_beat = Instant::now() + self.every;
+                    self.beat_if_written(&mut session, &mut written).await
+                }
+                Woken::Ended => {
+                    drop(self.confirm(&mut session).await);
+                    return;
+                }
+            };
+            if let Err(error) = done {
+                session = None;
+                if error.kind() == ErrorKind::Permission && self.beats.swap(false, Relaxed) {
+                    tracing::warn!(%error, "no heartbeats: an idle database may retain its log");
+                } else {
+                    tracing::debug!(%error, "the slot could not be looked after; it is tried again");
+                    sleep(UNSEEN_AGAIN).await;
+                }
+            }
+            if matches!(woken, Woken::Confirmed) {
+                sleep(CONFIRM_PAUSE).await;
+            }
+        }
+    }
+
+    fn withheld(&self) -> bool {
+        *self.durable.borrow() < *self.confirmed.borrow()
+    }
+
+    /// Lets the server forget what is durable in the target (I1) and visible at the source.
+    async fn confirm(&mut self, session: &mut Option<Session>) -> Result<()> {
+        let confirmed = *self.confirmed.borrow_and_update();
+        let mut upto = confirmed;
+        if self.withholds && self.delivered.has_any(confirmed) {
+            let open = opened(&self.server, session).await?;
+            let row = open.query_one("SELECT pg_catalog.pg_current_snapshot()::text", &[]).await;
+            let row = row.map_err(|error| self.server.failed(&error, "the source can't be asked what is visible"))?;
+            self.delivered.forget_seen(&visibility(row.get(0))?);
+            upto = self.delivered.forgettable(confirmed);
+        }
+        self.durable.send_if_modified(|durable| {
+            let forward = upto > *durable;
+            *durable = (*durable).max(upto);
+            forward
+        });
+        Ok(())
+    }
+
+    /// Somebody waits for a place that the stream may not come to by itself: the log there may not even be on disk.
+    async fn nudge(&mut self, session: &mut Option<Session>) -> Result<()> {
+        let wanted = *self.wanted.borrow_and_update();
+        sleep(NUDGE_AFTER).await;
+        if self.passed.load(Relaxed) < wanted.0 && self.beats.load(Relaxed) {
+            let open = opened(&self.server, session).await?;
+            beat(&self.server, open).await?;
+        }
+        Ok(())
+    }
+
+    async fn beat_if_written(&mut self, session: &mut Option<Session>, written: &mut Lsn) -> Result<()> {
+        if !self.beats.load(Relaxed) {
+            return Ok(());
+        }
+        let open = opened(&self.server, session).await?;
+        let end = log_end(&self.server, open).await?;
+        if end.0.saturating_sub(written.0) > QUIET_BYTES {
+            *written = beat(&self.server, open).await?;
+        }
+        Ok(())
+    }
+}
+
+#[derive(Clone, Copy)]
+enum Woken {
+    Confirmed,
+    Wanted,
+    Beat,
+    Ended,
+}
+
+async fn opened<'a>(server: &Server, session: &'a mut Option<Session>) -> Result<&'a Session> {
+    let live = match session.take() {
+        Some(live) if !live.is_closed() => live,
+        _ => server.connect(Role::Reader).await?,
+    };
+    Ok(session.insert(live))
+}
+
+/// How far the log is written.
+pub(crate) async fn log_end(server: &Server, session: &Session) -> Result<Lsn> {
+    let row = session.query_one("SELECT pg_catalog.pg_current_wal_flush_lsn()::text", &[]).await;
+    let row = row.map_err(|error| server.failed(&error, "the end of the log can't be read"))?;
+    lsn(row.get(0))
+}

@@ -1,0 +1,139 @@
+//! Owns the socket of the replication stream.
+//!
+//! It reads as long as somebody takes what it reads, and tells the server at any time that we live and how far the target is: a
+//! target that is slow, or a line that stands still, costs the source its log, never the connection.
+
+use std::time::Duration;
+
+use bytes::{BufMut, Bytes, BytesMut};
+use sluice_types::Result;
+use sluice_types::ports::Clock;
+use tokio::sync::{mpsc, watch};
+use tokio::time::{Instant, sleep_until, timeout};
+
+use crate::protocol::replication::{self, Lsn, Streamed};
+use crate::protocol::wire::{self, Wire};
+
+/// How often the server hears of us at least, unless it is less patient.
+pub(crate) const STATUS_EVERY: Duration = Duration::from_secs(10);
+/// A server that does not take a status for so long is gone.
+const STATUS_TIMEOUT: Duration = Duration::from_secs(20);
+
+/// The task that owns the socket.
+pub(crate) struct Pump {
+    pub wire: Wire,
+    pub blocks: mpsc::Sender<Result<Bytes>>,
+    /// What may be forgotten (I1). Ends when the source is gone, and with it the pump.
+    pub durable: watch::Receiver<Lsn>,
+    pub status_every: Duration,
+    pub clock: std::sync::Arc<dyn Clock>,
+    /// The last place that the server spoke of.
+    pub received: Lsn,
+}
+
+/// Why the pump stopped waiting.
+enum Woken<T> {
+    Got(T),
+    /// The server is to hear of us.
+    Status,
+    /// The source is gone.
+    Ended,
+}
+
+impl Pump {
+    /// Pumps until one of the ends is gone.
+    pub async fn run(mut self) {
+        let mut next_status = Instant::now();
+        let failed = loop {
+            if next_status <= Instant::now() {
+                next_status = Instant::now() + self.status_every;
+                if let Err(error) = self.status().await {
+                    break Some(error);
+                }
+            }
+            let room = tokio::select! {
+                biased;
+                changed = self.durable.changed() => status_or_end(changed),
+                () = sleep_until(next_status) => Woken::Status,
+                room = self.blocks.clone().reserve_owned() => match room {
+                    Ok(room) => Woken::Got(room),
+                    Err(_) => Woken::Ended,
+                },
+            };
+            let room = match room {
+                Woken::Got(room) => room,
+                Woken::Status => {
+                    next_status = Instant::now();
+                    continue;
+                }
+                Woken::Ended => break None,
+            };
+            let block = tokio::select! {
+                biased;
+                changed = self.durable.changed() => status_or_end(changed),
+                () = sleep_until(next_status) => Woken::Status,
+                block = self.wire.block() => Woken::Got(block),
+            };
+            match block {
+                Woken::Got(Ok(block)) => {
+                    if self.wants_answer(&block) {
+                        next_status = Instant::now();
+                    }
+                    room.send(Ok(block));
+                }
+                Woken::Got(Err(error)) => {
+                    room.send(Err(error));
+                    return;
+                }
+                Woken::Status => next_status = Instant::now(),
+                Woken::Ended => break None,
+            }
+        };
+        match failed {
+            Some(error) => drop(self.blocks.send(Err(error)).await),
+            None => self.end().await,
+        }
+    }
+
+    /// Whether the server asks in this block whether we live.
+    fn wants_answer(&mut self, block: &Bytes) -> bool {
+        let mut wanted = false;
+        let mut at = 0;
+        while let Ok(Some(length)) = wire::length(&block[at..]) {
+            let end = (at + length).min(block.len());
+            if block[at] == b'd' && block.get(at + wire::HEADER) == Some(&b'k') {
+                let body = block.slice(at + wire::HEADER..end);
+                if let Ok(Streamed::Keepalive { end, reply }) = replication::read(body) {
+                    self.received = self.received.max(end);
+                    wanted |= reply;
+                }
+            }
+            at = end;
+        }
+        wanted
+    }
+
+    async fn status(&mut self) -> Result<()> {
+        let durable = *self.durable.borrow_and_update();
+        let status = replication::status(self.received, durable, self.clock.now_micros());
+        match timeout(STATUS_TIMEOUT, self.wire.send(&status)).await {
+            Ok(sent) => sent,
+            Err(_) => Err(wire::broken(std::io::ErrorKind::TimedOut.into())),
+        }
+    }
+
+    /// The last status, and a proper end. The source is gone: nobody is told how it went.
+    async fn end(mut self) {
+        drop(self.status().await);
+        let mut goodbye = BytesMut::new();
+        goodbye.put_slice(b"c\0\0\0\x04X\0\0\0\x04");
+        drop(timeout(STATUS_TIMEOUT, self.wire.send(&goodbye)).await);
+    }
+}
+
+fn status_or_end<T>(changed: Result<(), watch::error::RecvError>) -> Woken<T> {
+    match changed {
+        Ok(()) => Woken::Status,
+        Err(_) => Woken::Ended,
+    }
+}

@@ -1,0 +1,299 @@
+//! What a database's tables look like: catalogue to schema.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+
+use sluice_types::{Column, Error, ErrorKind, Result, TableId, TableSchema};
+
+use crate::codec::{Codec, Form, TypeInfo, Types};
+use crate::config::{KIND, Server};
+use crate::connection::Session;
+use crate::endpoint::DEFAULT_SCHEMA;
+use crate::errors::quote;
+
+/// A table as the catalogue has it.
+#[derive(Clone, Debug)]
+pub(crate) struct Table {
+    pub oid: u32,
+    pub id: TableId,
+    /// `r` plain, `p` partitioned; views and their likes are told apart by it.
+    pub kind: u8,
+    /// `p` permanent, `u` unlogged, `t` temporary.
+    pub persistence: u8,
+    /// It is a partition of another.
+    pub is_partition: bool,
+    /// Other tables inherit from it (partitions don't count).
+    pub has_children: bool,
+    /// Row policies apply to it.
+    pub row_security: bool,
+    pub identity: Identity,
+    /// What is read; generated columns are not, since the stream does not carry them.
+    pub columns: Vec<TableColumn>,
+    /// Names of columns that are computed from others.
+    pub generated: Vec<String>,
+    /// Its key, as indexes into `columns`; empty where there is none that is safe.
+    pub key: Vec<usize>,
+}
+
+/// Which columns of a row that was changed or deleted the log keeps.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum Identity {
+    /// All of them.
+    Full,
+    /// These, by index.
+    Columns(Vec<usize>),
+    /// None: the server refuses updates and deletes of a published table.
+    Nothing,
+}
+
+/// A column of it.
+#[derive(Clone, Debug)]
+pub(crate) struct TableColumn {
+    pub name: Arc<str>,
+    pub type_oid: u32,
+    /// `format_type`.
+    pub native: Arc<str>,
+    pub not_null: bool,
+    pub codec: Codec,
+}
+
+impl Table {
+    /// The schema that the line sees.
+    pub fn schema(&self, database: &str) -> TableSchema {
+        let column = |(slot, column): (usize, &TableColumn)| Column {
+            name: column.name.clone(),
+            ty: column.codec.column_type(),
+            native: column.native.clone(),
+            nullable: !column.not_null,
+            slot: slot as u32,
+        };
+        TableSchema {
+            table: self.id.clone(),
+            database: database.into(),
+            kind: KIND.into(),
+            version: 1,
+            columns: self.columns.iter().enumerate().map(column).collect(),
+            key: self.key.iter().map(|&index| index as u32).collect(),
+        }
+    }
+
+    /// Its name for a statement: with `ONLY` where children are tables of their own, without where they are its partitions.
+    pub fn from(&self) -> String {
+        let name = self.qualified();
+        if self.kind == b'p' { name } else { format!("ONLY {name}") }
+    }
+
+    /// Its name, quoted.
+    pub fn qualified(&self) -> String {
+        format!("{}.{}", quote(&self.id.schema), quote(&self.id.name))
+    }
+
+    /// The form in which its rows are asked for.
+    pub fn form(&self) -> Form {
+        Form::of(self.columns.iter().map(|column| column.codec.form()))
+    }
+
+    /// Whether old images hold these columns.
+    pub fn identifies(&self, columns: &[usize]) -> bool {
+        match &self.identity {
+            Identity::Full => true,
+            Identity::Columns(identity) => columns.iter().all(|column| identity.contains(column)),
+            Identity::Nothing => false,
+        }
+    }
+
+    /// The index of a column.
+    pub fn column(&self, name: &str) -> Option<usize> {
+        self.columns.iter().position(|column| &*column.name == name)
+    }
+}
+
+/// A name with the schema that it means.
+pub(crate) fn qualify(table: &TableId) -> TableId {
+    match &*table.schema {
+        "" => TableId::new(DEFAULT_SCHEMA, &table.name),
+        _ => table.clone(),
+    }
+}
+
+pub(crate) fn missing(table: &TableId) -> Error {
+    Error::new(ErrorKind::TableMissing, format!("there is no table {table}"))
+        .at_table(table)
+        .remedy("Correct the name, or make the table; names are case sensitive here")
+}
+
+const TABLES: &str = "\
+    SELECT c.oid, n.nspname::text, c.relname::text, c.relkind, c.relpersistence, c.relispartition, c.relrowsecurity, \
+           c.relreplident, c.relkind = 'r' AND EXISTS (SELECT FROM pg_catalog.pg_inherits i WHERE i.inhparent = c.oid) \
+    FROM pg_catalog.pg_class c JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace";
+
+const COLUMNS: &str = "\
+    SELECT attrelid, attnum, attname::text, atttypid, pg_catalog.format_type(atttypid, atttypmod), attnotnull, attgenerated <> '' \
+    FROM pg_catalog.pg_attribute WHERE attrelid = ANY($1) AND attnum > 0 AND NOT attisdropped ORDER BY attrelid, attnum";
+
+/// Indexes that tell rows apart, the best first. A deferrable one does not count: between statements it may be violated.
+const KEYS: &str = "\
+    SELECT indrelid, indisprimary, indisreplident, (indkey::int2[])[0:indnkeyatts - 1] \
+    FROM pg_catalog.pg_index WHERE indrelid = ANY($1) AND indisunique AND indimmediate AND indisvalid AND indislive \
+      AND indpred IS NULL AND indexprs IS NULL \
+    ORDER BY indrelid, indisprimary DESC, indnkeyatts, indexrelid";
+
+const TYPES: &str = "\
+    WITH RECURSIVE all_types AS ( \
+        SELECT oid FROM pg_catalog.pg_type WHERE oid = ANY($1) \
+        UNION \
+        SELECT x.oid FROM all_types a JOIN pg_catalog.pg_type t ON t.oid = a.oid \
+        CROSS JOIN LATERAL (VALUES (t.typelem), (t.typbasetype)) x(oid) WHERE x.oid <> 0) \
+    SELECT t.oid, pg_catalog.format_type(t.oid, NULL), t.typtype, t.typbasetype, \
+           CASE WHEN e.typarray = t.oid THEN t.typelem ELSE 0::oid END, t.typdelim, \
+           t.typcategory = 'S' AND (t.typsend::oid = 'pg_catalog.textsend'::regproc::oid OR t.typname = 'citext') \
+    FROM all_types a JOIN pg_catalog.pg_type t ON t.oid = a.oid \
+    LEFT JOIN pg_catalog.pg_type e ON e.oid = t.typelem";
+
+/// What is known of an index.
+struct KeyIndex {
+    is_primary: bool,
+    is_identity: bool,
+    columns: Vec<i16>,
+}
+
+/// Tables by name, in order; `None`: there is none of that name.
+pub(crate) async fn load(server: &Server, session: &Session, names: &[TableId]) -> Result<Vec<Option<Table>>> {
+    let names: Vec<TableId> = names.iter().map(qualify).collect();
+    let schemas: Vec<&str> = names.iter().map(|name| &*name.schema).collect();
+    let tables: Vec<&str> = names.iter().map(|name| &*name.name).collect();
+    let wanted = format!(
+        "{TABLES} WHERE (n.nspname, c.relname) IN (SELECT w.s, w.t FROM unnest($1::text[], $2::text[]) w(s, t)) \
+         AND c.relkind IN ('r', 'p', 'v', 'm', 'f')"
+    );
+    let rows = session.query(&wanted, &[&schemas, &tables]).await;
+    let rows = rows.map_err(|error| server.failed(&error, "the catalogue can't be read"))?;
+    let mut found: HashMap<TableId, Table> =
+        complete(server, session, rows).await?.into_iter().map(|table| (table.id.clone(), table)).collect();
+    Ok(names.iter().map(|name| found.remove(name)).collect())
+}
+
+/// Every table of the user's schemas.
+pub(crate) async fn all(server: &Server, session: &Session) -> Result<Vec<Table>> {
+    let wanted = format!(
+        "{TABLES} WHERE c.relkind IN ('r', 'p') AND NOT c.relispartition AND c.relpersistence <> 't' \
+         AND n.nspname NOT IN ('pg_catalog', 'information_schema', '{own}') AND n.nspname !~ '^pg_(toast|temp)' \
+         ORDER BY n.nspname, c.relname",
+        own = crate::names::OWN_SCHEMA
+    );
+    let rows = session.query(&wanted, &[]).await;
+    let rows = rows.map_err(|error| server.failed(&error, "the catalogue can't be read"))?;
+    complete(server, session, rows).await
+}
+
+/// Reads columns, keys and types of tables.
+async fn complete(server: &Server, session: &Session, rows: Vec<tokio_postgres::Row>) -> Result<Vec<Table>> {
+    let failed = |error: tokio_postgres::Error| server.failed(&error, "the catalogue can't be read");
+    let oids: Vec<u32> = rows.iter().map(|row| row.try_get(0)).collect::<Result<_, _>>().map_err(failed)?;
+    let column_rows = session.query(COLUMNS, &[&oids]).await.map_err(failed)?;
+    let key_rows = session.query(KEYS, &[&oids]).await.map_err(failed)?;
+    let type_oids: Vec<u32> =
+        column_rows.iter().map(|row| row.try_get(3)).collect::<Result<_, _>>().map_err(failed)?;
+    let types = types(server, session, &type_oids).await?;
+    let mut columns: HashMap<u32, Vec<&tokio_postgres::Row>> = HashMap::new();
+    for row in &column_rows {
+        columns.entry(row.try_get(0).map_err(failed)?).or_default().push(row);
+    }
+    let mut keys: HashMap<u32, Vec<KeyIndex>> = HashMap::new();
+    for row in &key_rows {
+        let index = KeyIndex {
+            is_primary: row.try_get(1).map_err(failed)?,
+            is_identity: row.try_get(2).map_err(failed)?,
+            columns: row.try_get(3).map_err(failed)?,
+        };
+        keys.entry(row.try_get(0).map_err(failed)?).or_default().push(index);
+    }
+    rows.iter()
+        .map(|row| {
+            let oid: u32 = row.try_get(0)?;
+            let of_table = columns.remove(&oid).unwrap_or_default();
+            table(row, oid, &of_table, &types, &keys.remove(&oid).unwrap_or_default())
+        })
+        .collect::<std::result::Result<_, _>>()
+        .map_err(failed)
+}
+
+fn table(
+    row: &tokio_postgres::Row,
+    oid: u32,
+    column_rows: &[&tokio_postgres::Row],
+    types: &Types,
+    indexes: &[KeyIndex],
+) -> Result<Table, tokio_postgres::Error> {
+    let letter = |index: usize| row.try_get::<_, i8>(index).map(|letter| letter as u8);
+    let (mut columns, mut numbers, mut generated) = (vec![], vec![], vec![]);
+    for column in column_rows {
+        let name: &str = column.try_get(2)?;
+        if column.try_get(6)? {
+            generated.push(name.to_string());
+            continue;
+        }
+        let type_oid: u32 = column.try_get(3)?;
+        numbers.push(column.try_get::<_, i16>(1)?);
+        columns.push(TableColumn {
+            name: name.into(),
+            type_oid,
+            native: column.try_get::<_, &str>(4)?.into(),
+            not_null: column.try_get(5)?,
+            codec: types.codec(type_oid),
+        });
+    }
+    // An index over a generated column has a part that is not read here.
+    let places = |index: &KeyIndex| -> Option<Vec<usize>> {
+        index.columns.iter().map(|number| numbers.iter().position(|one| one == number)).collect()
+    };
+    let never_null = |key: &Vec<usize>| key.iter().all(|&index| columns[index].not_null);
+    let primary = indexes.iter().find(|index| index.is_primary).and_then(places);
+    let (identity, key) = match letter(7)? {
+        b'f' => {
+            let unique = || indexes.iter().filter_map(places).find(never_null);
+            (Identity::Full, primary.or_else(unique))
+        }
+        b'i' => match indexes.iter().find(|index| index.is_identity).and_then(places) {
+            Some(index) => (Identity::Columns(index.clone()), Some(index)),
+            None => (Identity::Nothing, primary),
+        },
+        b'd' => match primary {
+            Some(primary) => (Identity::Columns(primary.clone()), Some(primary)),
+            None => (Identity::Nothing, None),
+        },
+        _ => (Identity::Nothing, primary),
+    };
+    Ok(Table {
+        oid,
+        id: TableId::new(row.try_get(1)?, row.try_get(2)?),
+        kind: letter(3)?,
+        persistence: letter(4)?,
+        is_partition: row.try_get(5)?,
+        row_security: row.try_get(6)?,
+        has_children: row.try_get(8)?,
+        identity,
+        key: key.unwrap_or_default(),
+        columns,
+        generated,
+    })
+}
+
+/// Types, and what they are made of.
+pub(crate) async fn types(server: &Server, session: &Session, oids: &[u32]) -> Result<Types> {
+    let failed = |error: tokio_postgres::Error| server.failed(&error, "the catalogue can't be read");
+    let rows = session.query(TYPES, &[&oids]).await.map_err(failed)?;
+    let info = |row: &tokio_postgres::Row| -> Result<TypeInfo, tokio_postgres::Error> {
+        Ok(TypeInfo {
+            oid: row.try_get(0)?,
+            name: row.try_get(1)?,
+            kind: row.try_get::<_, i8>(2)? as u8,
+            base: row.try_get(3)?,
+            element: row.try_get(4)?,
+            delimiter: row.try_get::<_, i8>(5)? as u8,
+            is_text: row.try_get(6)?,
+        })
+    };
+    let types: Vec<TypeInfo> = rows.iter().map(info).collect::<Result<_, _>>().map_err(failed)?;
+    Ok(Types::new(types))
+}

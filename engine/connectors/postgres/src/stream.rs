@@ -1,0 +1,445 @@
+//! From the messages of the output plugin to transactions, in the order of their commits.
+//!
+//! A thread of its own: it decodes, and it writes and reads the files of large transactions. What it makes goes in pieces to the
+//! source ([`crate::deliver`]); when nobody takes them, it waits, and with it the server.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
+
+use bytes::Bytes;
+use sluice_types::ports::{Spill, StreamStart};
+use sluice_types::{Error, ErrorKind, Event, Origin, Result, Transaction};
+use tokio::sync::mpsc;
+
+use crate::codec::Codec;
+use crate::config::Server;
+use crate::decode::Arena;
+use crate::delivered::Delivered;
+use crate::protocol::client;
+use crate::protocol::cursor::malformed;
+use crate::protocol::pgoutput::{self, Committed, Message, Relation};
+use crate::protocol::replication::{self, Lsn, Streamed};
+use crate::protocol::wire;
+use crate::relations::{Followed, Plan, Relations, is_as_known};
+use crate::schema;
+use crate::session::Role;
+use crate::spool::{Replay, Spool};
+
+/// Events that go to the source at once, at most.
+const PIECE_EVENTS: usize = 512;
+/// And their bytes.
+const PIECE_BYTES: usize = 256 << 10;
+/// What an open transaction that the server does not stream may hold decoded; the rest of it waits in a spool.
+const OPEN_BYTES_MAX: usize = 4 << 20;
+
+/// What the source gets, in order.
+#[derive(Debug)]
+pub(crate) enum Piece {
+    Events(Events),
+    /// Everything up to here has come.
+    Passed(Lsn),
+    Failed(Error),
+}
+
+/// Events of one committed transaction.
+#[derive(Debug)]
+pub(crate) struct Events {
+    pub transaction: Arc<Transaction>,
+    pub events: Vec<Event>,
+    /// Of the events, in bytes.
+    pub weight: usize,
+    /// The transaction ends here.
+    pub last: bool,
+}
+
+/// What the assembling starts with.
+pub(crate) struct Setup {
+    pub server: Arc<Server>,
+    pub runtime: tokio::runtime::Handle,
+    pub tables: Vec<Followed>,
+    pub spill: Spill,
+    pub start: StreamStart,
+    /// A transaction number in full, of the recent past.
+    pub xid: u64,
+    pub delivered: Arc<Delivered>,
+    /// Everything up to here has been assembled: what the keeper looks at.
+    pub passed: Arc<AtomicU64>,
+}
+
+/// Assembles until one of the ends is gone. Runs on a thread of its own.
+pub(crate) fn run(setup: Setup, mut blocks: mpsc::Receiver<Result<Bytes>>, pieces: mpsc::Sender<Vec<Piece>>) {
+    let start = Lsn(setup.start.position.number().unwrap_or_default());
+    let mut assembler = Assembler {
+        tables: setup.tables.iter().enumerate().map(|(index, followed)| (followed.table.oid, index)).collect(),
+        start,
+        relations: Relations::default(),
+        open: None,
+        streamed: HashMap::new(),
+        in_stream: None,
+        arena: Arena::default(),
+        out: Out { pieces, ready: vec![], weight: 0 },
+        xid: setup.xid,
+        setup,
+    };
+    while let Some(block) = blocks.blocking_recv() {
+        let assembled = block.and_then(|block| assembler.block(block));
+        let assembled = assembled.and_then(|()| {
+            // Nothing waits here for more to come.
+            if blocks.is_empty() { assembler.out.flush() } else { Ok(()) }
+        });
+        if let Err(error) = assembled {
+            let error = assembler.setup.server.at(error);
+            assembler.out.ready.push(Piece::Failed(error));
+            drop(assembler.out.flush());
+            return;
+        }
+    }
+}
+
+struct Out {
+    pieces: mpsc::Sender<Vec<Piece>>,
+    ready: Vec<Piece>,
+    weight: usize,
+}
+
+impl Out {
+    fn push(&mut self, piece: Piece, weight: usize) -> Result<()> {
+        self.ready.push(piece);
+        self.weight += weight.max(64);
+        if self.weight >= PIECE_BYTES { self.flush() } else { Ok(()) }
+    }
+
+    fn flush(&mut self) -> Result<()> {
+        if self.ready.is_empty() {
+            return Ok(());
+        }
+        self.weight = 0;
+        let sent = self.pieces.blocking_send(std::mem::take(&mut self.ready));
+        sent.map_err(|_| Error::new(ErrorKind::Internal, "the source is gone"))
+    }
+}
+
+/// A transaction that comes in one piece: the server sends it when it has committed.
+struct Open {
+    xid: u32,
+    origin: Option<Origin>,
+    events: Vec<Event>,
+    weight: usize,
+    /// What is beyond [`OPEN_BYTES_MAX`].
+    rest: Option<Spool>,
+}
+
+/// A transaction that the server streams while it is under way.
+struct InProgress {
+    spool: Spool,
+    origin: Option<Origin>,
+}
+
+struct Assembler {
+    setup: Setup,
+    /// Tables of the line by OID.
+    tables: HashMap<u32, usize>,
+    start: Lsn,
+    relations: Relations,
+    open: Option<Open>,
+    streamed: HashMap<u32, InProgress>,
+    in_stream: Option<u32>,
+    arena: Arena,
+    out: Out,
+    xid: u64,
+}
+
+impl Assembler {
+    fn block(&mut self, mut block: Bytes) -> Result<()> {
+        while let Some(frame) = wire::take(&mut block)? {
+            match frame.tag {
+                b'd' => match replication::read(frame.body)? {
+                    Streamed::Data { payload } => self.message(payload)?,
+                    Streamed::Keepalive { end, .. } => self.passed(end)?,
+                },
+                b'E' => {
+                    let what = "the server ended the replication stream";
+                    return Err(client::refused(&self.setup.server, frame.body, what));
+                }
+                b'N' | b'S' => {}
+                _ => return Err(Error::new(ErrorKind::Unreachable, "the server ended the replication stream")),
+            }
+        }
+        Ok(())
+    }
+
+    /// The server has nothing more up to here. While a transaction is being sent that says nothing of it.
+    fn passed(&mut self, end: Lsn) -> Result<()> {
+        if self.open.is_some() || self.in_stream.is_some() {
+            return Ok(());
+        }
+        self.setup.passed.fetch_max(end.0, Relaxed);
+        if end > self.start { self.out.push(Piece::Passed(end), 0) } else { Ok(()) }
+    }
+
+    fn message(&mut self, payload: Bytes) -> Result<()> {
+        if let Some(top) = self.in_stream {
+            return self.streamed_message(top, payload);
+        }
+        if let Some(open) = &mut self.open
+            && open.weight >= OPEN_BYTES_MAX
+            && payload.first() != Some(&b'C')
+        {
+            let spill = &self.setup.spill;
+            return open.rest.get_or_insert_with(|| Spool::new(spill)).push(&payload);
+        }
+        let (_, message) = pgoutput::read(payload, false)?;
+        match message {
+            Message::Begin { xid } => {
+                if self.open.is_some() {
+                    return Err(malformed("a transaction within a transaction"));
+                }
+                self.open = Some(Open { xid, origin: None, events: vec![], weight: 0, rest: None });
+                Ok(())
+            }
+            Message::Origin(name) => {
+                if let Some(open) = &mut self.open {
+                    open.origin = Some(Origin(name));
+                }
+                Ok(())
+            }
+            Message::Commit(committed) => self.commit(committed),
+            Message::StreamStart { xid } => {
+                self.in_stream = Some(xid);
+                let spill = &self.setup.spill;
+                let fresh = || InProgress { spool: Spool::new(spill), origin: None };
+                self.streamed.entry(xid).or_insert_with(fresh);
+                Ok(())
+            }
+            Message::StreamCommit { xid, committed } => self.commit_streamed(xid, committed),
+            Message::StreamAbort { xid, subxid } => {
+                if xid == subxid {
+                    self.streamed.remove(&xid);
+                } else if let Some(transaction) = self.streamed.get_mut(&xid) {
+                    transaction.spool.aborted.insert(subxid);
+                }
+                Ok(())
+            }
+            Message::StreamStop => Err(malformed("a piece of a transaction that has not begun")),
+            other => {
+                let mut open = self.open.take().ok_or_else(|| malformed("a change outside of a transaction"))?;
+                let index = open.events.len() as u64;
+                let before = open.events.len();
+                let changed = self.change(other, index, &mut open.events);
+                open.weight += weight_of(&open.events[before..]);
+                self.open = Some(open);
+                changed
+            }
+        }
+    }
+
+    /// A message of a transaction that is under way. Only its kind is looked at.
+    fn streamed_message(&mut self, top: u32, payload: Bytes) -> Result<()> {
+        match payload.first() {
+            Some(b'E') => self.in_stream = None,
+            Some(b'O') => {
+                let (_, message) = pgoutput::read(payload, true)?;
+                if let (Some(transaction), Message::Origin(name)) = (self.streamed.get_mut(&top), message) {
+                    transaction.origin = Some(Origin(name));
+                }
+            }
+            Some(b'Y' | b'M') => {}
+            Some(b'I' | b'U' | b'D' | b'T' | b'R') => {
+                let transaction = self.streamed.get_mut(&top);
+                transaction.ok_or_else(|| malformed("a piece of no transaction"))?.spool.push(&payload)?;
+            }
+            _ => return Err(malformed("an unknown message in a piece of a transaction")),
+        }
+        Ok(())
+    }
+
+    /// Makes events of a message.
+    fn change(&mut self, message: Message, index: u64, events: &mut Vec<Event>) -> Result<()> {
+        match message {
+            Message::Relation(relation) => self.relation(&relation),
+            Message::Row(row) => {
+                let Some(plan) = self.relations.plan(row.relation)? else { return Ok(()) };
+                let (schema, plan) = (plan.schema.clone(), plan.clone());
+                let change = plan.change(row, &mut self.arena).map_err(|error| error.at_table(&schema.table))?;
+                events.push(Event::new(schema, change, 0, index));
+                Ok(())
+            }
+            Message::Truncate { relations } => {
+                let mut index = index;
+                for oid in relations {
+                    let Some(plan) = self.relations.plan(oid)? else { continue };
+                    events.push(Event::new(plan.schema.clone(), sluice_types::Change::Truncate, 0, index));
+                    index += 1;
+                }
+                Ok(())
+            }
+            Message::Other => Ok(()),
+            _ => Err(malformed("a message out of its order")),
+        }
+    }
+
+    fn relation(&mut self, relation: &Relation) -> Result<()> {
+        let Some(followed) = self.tables.get(&relation.oid).and_then(|&index| self.setup.tables.get(index)) else {
+            // Another line's table, or one of an earlier configuration.
+            self.relations.set(relation.oid, None);
+            return Ok(());
+        };
+        let codecs = if is_as_known(relation, &followed.table) {
+            followed.table.columns.iter().map(|column| column.codec.clone()).collect()
+        } else {
+            let codecs = self.setup.runtime.block_on(other_shape(&self.setup.server, relation, followed));
+            codecs.map_err(|error| error.at_table(&followed.table.id))?
+        };
+        let plan = Plan::new(relation, followed, codecs)?;
+        self.relations.set(relation.oid, Some(plan));
+        Ok(())
+    }
+
+    fn commit(&mut self, committed: Committed) -> Result<()> {
+        let open = self.open.take().ok_or_else(|| malformed("a commit of no transaction"))?;
+        let transaction = self.transaction(open.xid, open.origin, committed);
+        let Some(skip) = self.skip(&transaction, committed) else { return self.has_passed(committed.end) };
+        let next = open.events.len() as u64;
+        let mut sending = Sending { transaction: Arc::new(transaction), skip, begun: skip > 0, next };
+        self.piece(&mut sending, open.events, open.weight, open.rest.is_none())?;
+        if let Some(rest) = open.rest {
+            self.replay(sending, rest.replay()?, false)?;
+        }
+        self.has_passed(committed.end)
+    }
+
+    fn commit_streamed(&mut self, xid: u32, committed: Committed) -> Result<()> {
+        let of = self.streamed.remove(&xid).ok_or_else(|| malformed("a commit of no transaction"))?;
+        let transaction = self.transaction(xid, of.origin, committed);
+        let Some(skip) = self.skip(&transaction, committed) else { return self.has_passed(committed.end) };
+        let sending = Sending { transaction: Arc::new(transaction), skip, begun: skip > 0, next: 0 };
+        self.replay(sending, of.spool.replay()?, true)?;
+        self.has_passed(committed.end)
+    }
+
+    fn transaction(&mut self, xid: u32, origin: Option<Origin>, committed: Committed) -> Transaction {
+        self.xid = full_xid(xid, self.xid);
+        Transaction {
+            position: committed.end.position(),
+            committed_micros: Some(committed.micros),
+            origin,
+            xid: Some(self.xid),
+        }
+    }
+
+    /// How many events of the transaction the target has already; `None`: all of them.
+    fn skip(&mut self, transaction: &Transaction, committed: Committed) -> Option<u64> {
+        // Whoever takes part in what is visible later on has to know of it, though it was delivered by an earlier session.
+        self.setup.delivered.add(committed, transaction.xid.unwrap_or_default());
+        if committed.end <= self.start {
+            return None;
+        }
+        Some(std::mem::take(&mut self.setup.start.part))
+    }
+
+    fn has_passed(&mut self, end: Lsn) -> Result<()> {
+        self.setup.passed.fetch_max(end.0, Relaxed);
+        Ok(())
+    }
+
+    /// Reads a transaction back and sends it.
+    fn replay(&mut self, mut sending: Sending, mut replay: Replay, streamed: bool) -> Result<()> {
+        let mut events = Vec::new();
+        let mut weight = 0;
+        while let Some(payload) = replay.next()? {
+            let (xid, message) = pgoutput::read(payload, streamed)?;
+            // A rolled back subtransaction takes its rows with it, and what it said of tables.
+            if xid.is_some_and(|xid| replay.spool.aborted.contains(&xid)) {
+                continue;
+            }
+            let before = events.len();
+            self.change(message, sending.next, &mut events)?;
+            sending.next += (events.len() - before) as u64;
+            weight += weight_of(&events[before..]);
+            if events.len() >= PIECE_EVENTS || weight >= PIECE_BYTES {
+                self.piece(&mut sending, std::mem::take(&mut events), std::mem::take(&mut weight), false)?;
+            }
+        }
+        self.piece(&mut sending, events, weight, true)
+    }
+
+    /// Sends events of a transaction, without those that the target has.
+    fn piece(&mut self, sending: &mut Sending, mut events: Vec<Event>, mut weight: usize, last: bool) -> Result<()> {
+        if sending.skip > 0 {
+            let skip = usize::try_from(sending.skip).unwrap_or(usize::MAX).min(events.len());
+            events.drain(..skip);
+            sending.skip -= skip as u64;
+            weight = weight_of(&events);
+        }
+        if events.is_empty() && !last {
+            return Ok(());
+        }
+        // A transaction that touched nothing of ours is no more than a place that was passed.
+        if events.is_empty() && !sending.begun {
+            return self.out.push(Piece::Passed(Lsn::of(&sending.transaction.position)?), 0);
+        }
+        sending.begun = true;
+        let transaction = sending.transaction.clone();
+        self.out.push(Piece::Events(Events { transaction, events, weight, last }), weight)
+    }
+}
+
+fn weight_of(events: &[Event]) -> usize {
+    events.iter().map(|event| event.change.weight()).sum()
+}
+
+/// A transaction on its way out.
+struct Sending {
+    transaction: Arc<Transaction>,
+    /// Events that the target has already.
+    skip: u64,
+    /// Something of it was delivered, now or in an earlier session.
+    begun: bool,
+    /// The index of the next event.
+    next: u64,
+}
+
+/// The number in full of which the stream tells the lower half, by another one of nearly the same time.
+fn full_xid(xid: u32, near: u64) -> u64 {
+    let away = xid.wrapping_sub(near as u32) as i32;
+    near.saturating_add_signed(away.into())
+}
+
+/// A relation that does not look as the catalogue had it: either it did once, when the change was made, and the catalogue still is
+/// as the line knows it; or it was altered since the line was opened, which needs a decision.
+async fn other_shape(server: &Arc<Server>, relation: &Relation, followed: &Followed) -> Result<Vec<Codec>> {
+    let Followed { table, .. } = followed;
+    let session = server.connect(Role::Reader).await?;
+    let now = schema::load(server, &session, std::slice::from_ref(&table.id)).await?;
+    let same = now.first().and_then(Option::as_ref).is_some_and(|now| {
+        let alike = |(one, other): (&schema::TableColumn, &schema::TableColumn)| {
+            one.name == other.name && one.type_oid == other.type_oid
+        };
+        now.oid == table.oid
+            && now.columns.len() == table.columns.len()
+            && now.columns.iter().zip(&table.columns).all(alike)
+    });
+    if !same {
+        return Err(Error::new(ErrorKind::SchemaChanged, "the table was altered since the line was opened").remedy(
+            "Alter the target's table alike and run `sluice resume`, or read the table again: sluice resnapshot",
+        ));
+    }
+    let oids: Vec<u32> = relation.columns.iter().map(|column| column.type_oid).collect();
+    let types = schema::types(server, &session, &oids).await?;
+    Ok(oids.iter().map(|&oid| types.codec(oid)).collect())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn numbers_are_filled_up_by_their_neighbours() {
+        let near = 0x5_0000_0010;
+        for (xid, full) in [(0x10, near), (0x20, near + 16), (0xffff_fff0, 0x4_ffff_fff0), (0x0, 0x5_0000_0000)] {
+            assert_eq!(full_xid(xid, near), full, "{xid:x}");
+        }
+        assert_eq!(full_xid(800, 750), 800);
+    }
+}
