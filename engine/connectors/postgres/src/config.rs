@@ -28,6 +28,9 @@ const KEEPALIVE_INTERVAL_SECS: u64 = 5;
 /// Probes without an answer until the connection counts as broken, unless `keepalives.count` says so.
 const KEEPALIVE_COUNT: u64 = 3;
 
+/// How often a source's log is moved on where nothing else does, in seconds, unless `heartbeat_secs` says so.
+const HEARTBEAT_SECS: u64 = 10;
+
 /// PostgreSQL: `kind: postgres`.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Connector;
@@ -59,6 +62,8 @@ pub(crate) struct Server {
     /// The user's own server settings, set on every connection.
     pub settings: BTreeMap<String, String>,
     pub pool: PoolLimits,
+    /// How often a heartbeat is written where others have written since (as a source).
+    pub heartbeat: Duration,
     /// Whether the target's triggers and foreign keys act on what sluice writes (as a target).
     pub fire_triggers: bool,
 }
@@ -116,6 +121,7 @@ impl sluice_types::ports::Connector for Connector {
                         "count": seconds(KEEPALIVE_COUNT, "Probes without an answer that break the connection.")
                     }
                 },
+                "heartbeat_secs": seconds(HEARTBEAT_SECS, "As a source: how often a message is written into the log, so that idle tables retain none of it."),
                 "fire_triggers": {
                     "type": "boolean",
                     "default": false,
@@ -142,6 +148,7 @@ pub(crate) fn server(name: &str, settings: &mut Settings, base: &Path) -> Option
     let interval = seconds(&mut keepalives, "interval_secs", KEEPALIVE_INTERVAL_SECS, &mut good);
     let count = number(&mut keepalives, "count", KEEPALIVE_COUNT, &mut good);
     settings.absorb(keepalives);
+    let heartbeat = seconds(settings, "heartbeat_secs", HEARTBEAT_SECS, &mut good);
     let fire_triggers = settings.has("fire_triggers");
     let fire = settings.take_bool("fire_triggers");
     good &= fire.is_some() || !fire_triggers;
@@ -158,6 +165,7 @@ pub(crate) fn server(name: &str, settings: &mut Settings, base: &Path) -> Option
         keepalives: Keepalives { idle, interval, count: count.min(100) as u32, user_timeout },
         settings: own_settings?,
         pool: pool?,
+        heartbeat,
         fire_triggers: fire.unwrap_or(false),
     };
     good.then_some(server)

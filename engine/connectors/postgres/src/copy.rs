@@ -36,7 +36,9 @@ impl Reader {
 
     /// Of its key's columns.
     pub fn of_key(table: &Table, schema: &TableSchema) -> Self {
-        let codec = |name: &str| table.column(name).and_then(|index| table.columns.get(index)).map(|c| c.codec.clone());
+        let codec = |name: &str| {
+            table.column(name).and_then(|index| table.columns.get(index)).map(|c| c.codec.clone())
+        };
         Self::of(schema.key_columns().filter_map(|column| codec(&column.name)).collect(), false)
     }
 
@@ -95,7 +97,11 @@ impl Reader {
             };
             made.push(value);
         }
-        if cursor.is_empty() { Ok(Some(made.row())) } else { Err(malformed("a copied row with something behind it")) }
+        if cursor.is_empty() {
+            Ok(Some(made.row()))
+        } else {
+            Err(malformed("a copied row with something behind it"))
+        }
     }
 
     fn text(&mut self, message: Bytes) -> Result<CopyRow> {
@@ -122,7 +128,11 @@ impl Reader {
             };
             made.push(value);
         }
-        if at == line { Ok(made.row()) } else { Err(malformed("a copied row with more columns than its table")) }
+        if at == line {
+            Ok(made.row())
+        } else {
+            Err(malformed("a copied row with more columns than its table"))
+        }
     }
 }
 
@@ -161,15 +171,17 @@ fn unescaped(raw: &[u8]) -> Result<Bytes> {
             own.put_u8(byte);
             continue;
         }
-        own.put_u8(match bytes.next().ok_or_else(|| malformed("a copied value that ends in a backslash"))? {
-            b'b' => 8,
-            b'f' => 12,
-            b'n' => b'\n',
-            b'r' => b'\r',
-            b't' => b'\t',
-            b'v' => 11,
-            other => *other,
-        });
+        own.put_u8(
+            match bytes.next().ok_or_else(|| malformed("a copied value that ends in a backslash"))? {
+                b'b' => 8,
+                b'f' => 12,
+                b'n' => b'\n',
+                b'r' => b'\r',
+                b't' => b'\t',
+                b'v' => 11,
+                other => *other,
+            },
+        );
     }
     Ok(own.freeze())
 }
@@ -180,7 +192,8 @@ mod tests {
 
     #[test]
     fn text_is_unescaped() {
-        let mut reader = Reader::of(vec![Codec::Text, Codec::Extended("postgres:x".into()), Codec::Int4], false);
+        let mut reader =
+            Reader::of(vec![Codec::Text, Codec::Extended("postgres:x".into()), Codec::Int4], false);
         assert_eq!(reader.form(), Form::Text);
         let row = reader.row(Bytes::from_static(b"a\\tb\\\\\\n\t\\N\t7\n")).unwrap().unwrap();
         assert_eq!(row.row.values(), ["a\tb\\\n".into(), Value::Null, 7.into()]);

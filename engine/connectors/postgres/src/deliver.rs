@@ -7,7 +7,7 @@ use sluice_types::{Batch, Error, ErrorKind, Result};
 use tokio::sync::mpsc;
 
 use crate::protocol::replication::Lsn;
-use crate::stream::{Events, Piece};
+use crate::stream::Piece;
 
 /// What has come and was not asked for yet. Everything is kept here, so a dropped `next` has consumed nothing.
 pub(crate) struct Delivery {
@@ -152,10 +152,18 @@ mod tests {
     use sluice_types::{Change, Event, TableId, TableSchema, Transaction};
 
     use super::*;
+    use crate::stream::Events;
 
     fn piece(end: u64, events: usize, last: bool) -> Piece {
         let table = TableId::new("public", "t");
-        let schema = TableSchema { table, database: "d".into(), kind: "k".into(), version: 1, columns: vec![], key: vec![] };
+        let schema = TableSchema {
+            table,
+            database: "d".into(),
+            kind: "k".into(),
+            version: 1,
+            columns: vec![],
+            key: vec![],
+        };
         let transaction =
             Transaction { position: Lsn(end).position(), committed_micros: None, origin: None, xid: None };
         let event = Event::new(Arc::new(schema), Change::Truncate, 0, 0);
@@ -180,7 +188,8 @@ mod tests {
             got.push(match read {
                 Read::Progress(at) => format!("progress {at}"),
                 Read::Batch(batch) => {
-                    let ends: Vec<_> = batch.transactions.iter().map(|t| t.position.number().unwrap()).collect();
+                    let ends: Vec<_> =
+                        batch.transactions.iter().map(|t| t.position.number().unwrap()).collect();
                     format!("{ends:?} {}{}", batch.events.len(), if batch.open { "o" } else { "" })
                 }
             });
@@ -192,13 +201,20 @@ mod tests {
     async fn small_transactions_are_gathered_and_never_divided() {
         let pieces = vec![piece(1, 3, true), piece(2, 3, true), piece(3, 3, true), Piece::Passed(Lsn(9))];
         assert_eq!(reads(pieces, 7).await, ["[1, 2] 6", "[3] 3", "progress 0/9"]);
-        let pieces = vec![Piece::Passed(Lsn(1)), Piece::Passed(Lsn(2)), piece(3, 1, true), Piece::Passed(Lsn(3))];
-        assert_eq!(reads(pieces, 7).await, ["progress 0/2", "[3] 1"]);
+        let pieces =
+            vec![Piece::Passed(Lsn(1)), Piece::Passed(Lsn(2)), piece(3, 1, true), Piece::Passed(Lsn(3))];
+        assert_eq!(reads(pieces, 7).await, ["progress 0/1", "progress 0/2", "[3] 1"]);
     }
 
     #[tokio::test]
     async fn large_ones_come_in_parts_that_say_so() {
-        let pieces = vec![piece(1, 1, true), piece(2, 5, false), piece(2, 5, false), piece(2, 0, true), piece(3, 1, true)];
+        let pieces = vec![
+            piece(1, 1, true),
+            piece(2, 5, false),
+            piece(2, 5, false),
+            piece(2, 0, true),
+            piece(3, 1, true),
+        ];
         assert_eq!(reads(pieces, 4).await, ["[1] 1", "[2] 4o", "[2] 4o", "[2, 3] 3"]);
         assert_eq!(reads(vec![piece(2, 4, false), piece(2, 4, true)], 4).await, ["[2] 4o", "[2] 4"]);
     }

@@ -62,7 +62,9 @@ fn sees(view: &Visibility, xid: u64) -> bool {
 pub(crate) fn visibility(text: &str) -> Result<Visibility> {
     let odd = || malformed("a snapshot that can't be read");
     let mut parts = text.split(':');
-    let (Some(_xmin), Some(xmax), Some(list)) = (parts.next(), parts.next(), parts.next()) else { return Err(odd()) };
+    let (Some(_xmin), Some(xmax), Some(list)) = (parts.next(), parts.next(), parts.next()) else {
+        return Err(odd());
+    };
     let number = |digits: &str| digits.parse::<u64>().map_err(|_| odd());
     let running = list.split(',').filter(|part| !part.is_empty()).map(number);
     let mut running: Vec<u64> = running.collect::<Result<_>>()?;
@@ -81,7 +83,7 @@ mod tests {
     #[test]
     fn the_log_is_kept_from_the_first_invisible_commit_on() {
         let delivered = Delivered::default();
-        [(10, 7), (20, 5), (30, 8)].map(|(at, xid)| delivered.add(committed(at), xid));
+        [(10, 7), (20, 5), (30, 8)].iter().for_each(|&(at, xid)| delivered.add(committed(at), xid));
         assert_eq!(delivered.forgettable(Lsn(12)), Lsn(12));
         assert_eq!(delivered.forgettable(Lsn(40)), Lsn(10));
         delivered.forget_seen(&visibility("5:9:5").unwrap());

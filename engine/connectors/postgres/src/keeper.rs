@@ -107,7 +107,8 @@ impl Keeper {
         if self.withholds && self.delivered.has_any(confirmed) {
             let open = opened(&self.server, session).await?;
             let row = open.query_one("SELECT pg_catalog.pg_current_snapshot()::text", &[]).await;
-            let row = row.map_err(|error| self.server.failed(&error, "the source can't be asked what is visible"))?;
+            let row =
+                row.map_err(|error| self.server.failed(&error, "the source can't be asked what is visible"))?;
             self.delivered.forget_seen(&visibility(row.get(0))?);
             upto = self.delivered.forgettable(confirmed);
         }

@@ -77,7 +77,8 @@ impl Keep<'_> {
             SELECT coalesce(plugin = 'pgoutput' AND database = current_database(), false), active_pid, \
                    confirmed_flush_lsn::text, restart_lsn::text, wal_status, to_jsonb(s)->>'invalidation_reason' \
             FROM pg_catalog.pg_replication_slots s WHERE slot_name = $1";
-        let row = self.session.query_opt(SLOT, &[&self.name]).await.map_err(self.failed("slots can't be read"))?;
+        let row =
+            self.session.query_opt(SLOT, &[&self.name]).await.map_err(self.failed("slots can't be read"))?;
         let Some(row) = row else { return Ok(None) };
         let place = |index: usize| row.get::<_, Option<&str>>(index).map(lsn).transpose();
         let (confirmed, restart) = (place(2)?, place(3)?);
@@ -149,8 +150,9 @@ impl Keep<'_> {
     }
 
     fn comment(&self, memory: &Memory) -> Result<String> {
-        let text = serde_json::to_string(memory)
-            .map_err(|error| Error::new(ErrorKind::Internal, "a comment could not be written").because(error))?;
+        let text = serde_json::to_string(memory).map_err(|error| {
+            Error::new(ErrorKind::Internal, "a comment could not be written").because(error)
+        })?;
         Ok(format!("COMMENT ON PUBLICATION {} IS {};", quote(self.name), literal(&text)))
     }
 
@@ -200,8 +202,12 @@ impl Keep<'_> {
             }
         }
         let unwanted = |name: &String| !tables.iter().any(|table| table.id.to_string() == *name);
-        let gone: Vec<(String, u32)> =
-            memory.tables.iter().filter(|(name, _)| unwanted(name)).map(|(name, oid)| (name.clone(), *oid)).collect();
+        let gone: Vec<(String, u32)> = memory
+            .tables
+            .iter()
+            .filter(|(name, _)| unwanted(name))
+            .map(|(name, oid)| (name.clone(), *oid))
+            .collect();
         for (name, oid) in gone {
             if published.contains(&oid) {
                 let id = TableId::parse(&name);
@@ -247,7 +253,9 @@ impl Keep<'_> {
                 if since.elapsed() > WRITERS_MAX {
                     let what = match pid {
                         0 => "a prepared transaction changed the table before it was captured".to_string(),
-                        pid => format!("process {pid} changed the table before it was captured, and is not done"),
+                        pid => {
+                            format!("process {pid} changed the table before it was captured, and is not done")
+                        }
                     };
                     return Err(Error::new(ErrorKind::Busy, what)
                         .at_table(&table.id)
@@ -280,10 +288,13 @@ impl Keep<'_> {
 
     /// Gives up tables whose capture has a gap, so that the next `hold` captures them anew. Says whether there were any.
     pub async fn forget_broken(&self, tables: &[TableId]) -> Result<bool> {
-        let Some(Publication { tables: published, mut memory }) = self.publication().await? else { return Ok(false) };
+        let Some(Publication { tables: published, mut memory }) = self.publication().await? else {
+            return Ok(false);
+        };
         let before = memory.tables.len();
         memory.tables.retain(|name, oid| {
-            published.contains(oid) || !tables.iter().any(|table| crate::schema::qualify(table).to_string() == *name)
+            published.contains(oid)
+                || !tables.iter().any(|table| crate::schema::qualify(table).to_string() == *name)
         });
         if memory.tables.len() == before {
             return Ok(false);
@@ -336,15 +347,17 @@ impl Keep<'_> {
             if end_it && !ended && since.elapsed() > SLOT_BUSY_MAX / 5 {
                 ended = true;
                 tracing::info!(slot = self.name, pid, "an earlier stream of the slot is ended");
-                let ending = self.session.query_one("SELECT pg_catalog.pg_terminate_backend($1)", &[&pid]).await;
+                let ending =
+                    self.session.query_one("SELECT pg_catalog.pg_terminate_backend($1)", &[&pid]).await;
                 if let Err(error) = ending {
                     tracing::debug!(error = %crate::errors::Cause::of(&error), "it could not be ended");
                 }
             }
             if since.elapsed() > SLOT_BUSY_MAX {
                 let what = format!("the slot {} is in use by the server's process {pid}", self.name);
-                return Err(Error::new(ErrorKind::Busy, what)
-                    .remedy(format!("Stop the engine that runs this pipeline, or SELECT pg_terminate_backend({pid})")));
+                return Err(Error::new(ErrorKind::Busy, what).remedy(format!(
+                    "Stop the engine that runs this pipeline, or SELECT pg_terminate_backend({pid})"
+                )));
             }
             sleep(POLL).await;
         }
@@ -354,7 +367,8 @@ impl Keep<'_> {
         if self.free_slot(false).await?.is_none() {
             return Ok(());
         }
-        let dropped = self.session.query("SELECT pg_catalog.pg_drop_replication_slot($1)", &[&self.name]).await;
+        let dropped =
+            self.session.query("SELECT pg_catalog.pg_drop_replication_slot($1)", &[&self.name]).await;
         match dropped {
             Err(error) if error.code().is_some_and(|state| state.code() == "42704") => Ok(()),
             dropped => dropped.map(drop).map_err(self.failed("the slot could not be dropped")),

@@ -3,11 +3,12 @@
 //! It reads as long as somebody takes what it reads, and tells the server at any time that we live and how far the target is: a
 //! target that is slow, or a line that stands still, costs the source its log, never the connection.
 
+use std::collections::VecDeque;
 use std::time::Duration;
 
 use bytes::{BufMut, Bytes, BytesMut};
-use sluice_types::Result;
 use sluice_types::ports::Clock;
+use sluice_types::{Error, ErrorKind, Result};
 use tokio::sync::{mpsc, watch};
 use tokio::time::{Instant, sleep_until, timeout};
 
@@ -16,6 +17,12 @@ use crate::protocol::wire::{self, Wire};
 
 /// How often the server hears of us at least, unless it is less patient.
 pub(crate) const STATUS_EVERY: Duration = Duration::from_secs(10);
+/// So many questions whether we live, each answered, within [`SHUTDOWN_WITHIN`]: the server shuts down, and waits for us to have
+/// everything durable in the target.
+const SHUTDOWN_PINGS: usize = 3;
+const SHUTDOWN_WITHIN: Duration = Duration::from_secs(1);
+/// The pause between two answers then.
+const SHUTDOWN_PAUSE: Duration = Duration::from_millis(20);
 /// A server that does not take a status for so long is gone.
 const STATUS_TIMEOUT: Duration = Duration::from_secs(20);
 
@@ -29,6 +36,8 @@ pub(crate) struct Pump {
     pub clock: std::sync::Arc<dyn Clock>,
     /// The last place that the server spoke of.
     pub received: Lsn,
+    /// When the server asked whether we live, lately.
+    pub pings: VecDeque<Instant>,
 }
 
 /// Why the pump stopped waiting.
@@ -76,10 +85,15 @@ impl Pump {
             };
             match block {
                 Woken::Got(Ok(block)) => {
-                    if self.wants_answer(&block) {
-                        next_status = Instant::now();
-                    }
+                    let asked = self.wants_answer(&block);
                     room.send(Ok(block));
+                    if asked {
+                        next_status = Instant::now();
+                        if self.shuts_down().await {
+                            let what = "the server is shutting down";
+                            break Some(Error::new(ErrorKind::Unreachable, what).remedy("It is tried again"));
+                        }
+                    }
                 }
                 Woken::Got(Err(error)) => {
                     room.send(Err(error));
@@ -111,6 +125,22 @@ impl Pump {
             at = end;
         }
         wanted
+    }
+
+    /// A server that shuts down waits until everything it has sent is durable in the target, for as long as we answer: we go, so
+    /// that it can. What was not confirmed comes again.
+    async fn shuts_down(&mut self) -> bool {
+        let now = Instant::now();
+        self.pings.push_back(now);
+        while self.pings.front().is_some_and(|at| now - *at > 4 * SHUTDOWN_WITHIN) {
+            self.pings.pop_front();
+        }
+        let often = |within| self.pings.iter().filter(|at| now - **at <= within).count() >= SHUTDOWN_PINGS;
+        if !often(SHUTDOWN_WITHIN) {
+            return false;
+        }
+        tokio::time::sleep(SHUTDOWN_PAUSE).await;
+        self.pings.front().is_some_and(|at| now - *at > SHUTDOWN_WITHIN)
     }
 
     async fn status(&mut self) -> Result<()> {

@@ -54,7 +54,8 @@ impl Relations {
 
     /// The plan of a relation.
     pub fn plan(&self, oid: u32) -> Result<Option<&Arc<Plan>>> {
-        let plan = self.plans.get(&oid).ok_or_else(|| malformed("a row of a table that was not described"))?;
+        let plan =
+            self.plans.get(&oid).ok_or_else(|| malformed("a row of a table that was not described"))?;
         Ok(plan.as_ref())
     }
 }
@@ -79,9 +80,10 @@ impl Plan {
             let identifies = |column: &PlanColumn| column.slot == Some(key.slot as usize) && column.identity;
             if !full && !columns.iter().any(identifies) {
                 let what = format!("the log does not tell the old value of key column `{}`", key.name);
-                return Err(Error::new(ErrorKind::KeyMissing, what)
-                    .at_table(&table.id)
-                    .remedy(format!("ALTER TABLE {} REPLICA IDENTITY FULL, then sluice resnapshot", table.qualified())));
+                return Err(Error::new(ErrorKind::KeyMissing, what).at_table(&table.id).remedy(format!(
+                    "ALTER TABLE {} REPLICA IDENTITY FULL, then sluice resnapshot",
+                    table.qualified()
+                )));
             }
         }
         let in_order = columns.len() == schema.slots()
@@ -94,7 +96,9 @@ impl Plan {
         let mut images = message.images;
         let change = match (message.op, images.u8()?) {
             (Op::Insert, b'N') => Change::Insert(self.row(&mut images, false, arena)?),
-            (Op::Update, b'N') => Change::Update { before: None, after: self.row(&mut images, false, arena)? },
+            (Op::Update, b'N') => {
+                Change::Update { before: None, after: self.row(&mut images, false, arena)? }
+            }
             (Op::Update, kind @ (b'K' | b'O')) => {
                 let before = self.row(&mut images, kind == b'K', arena)?;
                 if images.u8()? != b'N' {
@@ -104,7 +108,9 @@ impl Plan {
                 let after = if kind == b'O' { filled(after, &before) } else { after };
                 Change::Update { before: Some(before), after }
             }
-            (Op::Delete, kind @ (b'K' | b'O')) => Change::Delete(self.row(&mut images, kind == b'K', arena)?),
+            (Op::Delete, kind @ (b'K' | b'O')) => {
+                Change::Delete(self.row(&mut images, kind == b'K', arena)?)
+            }
             _ => return Err(malformed("a change without its image")),
         };
         if images.is_empty() { Ok(change) } else { Err(malformed("a change with something behind it")) }
@@ -166,7 +172,9 @@ fn filled(after: Row, before: &Row) -> Row {
 
 fn retyped(column: &Column, table: &Table) -> Error {
     let what = format!("column `{}` had another type when the change was made", column.name);
-    Error::new(ErrorKind::SchemaChanged, what).at_table(&table.id).remedy("Read the table again: sluice resnapshot")
+    Error::new(ErrorKind::SchemaChanged, what)
+        .at_table(&table.id)
+        .remedy("Read the table again: sluice resnapshot")
 }
 
 /// Whether a relation looks exactly as the catalogue had its table.

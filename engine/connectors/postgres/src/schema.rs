@@ -158,7 +158,11 @@ struct KeyIndex {
 }
 
 /// Tables by name, in order; `None`: there is none of that name.
-pub(crate) async fn load(server: &Server, session: &Session, names: &[TableId]) -> Result<Vec<Option<Table>>> {
+pub(crate) async fn load(
+    server: &Server,
+    session: &Session,
+    names: &[TableId],
+) -> Result<Vec<Option<Table>>> {
     let names: Vec<TableId> = names.iter().map(qualify).collect();
     let schemas: Vec<&str> = names.iter().map(|name| &*name.schema).collect();
     let tables: Vec<&str> = names.iter().map(|name| &*name.name).collect();

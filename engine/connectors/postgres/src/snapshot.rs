@@ -159,13 +159,13 @@ fn copy_options(form: Form) -> &'static str {
 fn chunk_sql(followed: &Followed, range: &KeyRange, rows: usize, form: Form) -> String {
     let schema = &followed.schema;
     let terms = key_terms(schema);
-    let side = |key: &Key, than: &str| {
-        format!("({}) {than} ({})", terms.join(", "), literal::key(schema, key))
-    };
+    let side =
+        |key: &Key, than: &str| format!("({}) {than} ({})", terms.join(", "), literal::key(schema, key));
     let mut conditions = Vec::new();
     conditions.extend(range.after.as_ref().map(|key| side(key, ">")));
     conditions.extend(range.upto.as_ref().map(|key| side(key, "<=")));
-    let condition = if conditions.is_empty() { String::new() } else { format!("WHERE {}", conditions.join(" AND ")) };
+    let condition =
+        if conditions.is_empty() { String::new() } else { format!("WHERE {}", conditions.join(" AND ")) };
     format!(
         "COPY (SELECT {} FROM {} t {condition} ORDER BY {} LIMIT {rows}) {}",
         columns(followed),
@@ -178,7 +178,8 @@ fn chunk_sql(followed: &Followed, range: &KeyRange, rows: usize, form: Form) -> 
 /// The rows of these keys, each with the number of its key.
 fn reread_sql(followed: &Followed, keys: &[Key], form: Form) -> String {
     let schema = &followed.schema;
-    let wanted = keys.iter().enumerate().map(|(number, key)| format!("({number}, {})", literal::key(schema, key)));
+    let wanted =
+        keys.iter().enumerate().map(|(number, key)| format!("({number}, {})", literal::key(schema, key)));
     let wanted: Vec<String> = wanted.collect();
     let terms = key_terms(schema);
     let names: Vec<String> = (0..terms.len()).map(|index| format!("k{index}")).collect();
@@ -196,18 +197,28 @@ fn reread_sql(followed: &Followed, keys: &[Key], form: Form) -> String {
 
 #[async_trait]
 impl ChunkReader for PostgresChunks {
-    async fn divide(&mut self, table: &Arc<TableSchema>, parts: usize) -> Result<(Vec<KeyRange>, Option<u64>)> {
+    async fn divide(
+        &mut self,
+        table: &Arc<TableSchema>,
+        parts: usize,
+    ) -> Result<(Vec<KeyRange>, Option<u64>)> {
         let followed = self.followed(table)?;
         let mut client = match self.client.take() {
             Some(client) => client,
             None => Client::plain(&self.server).await?,
         };
-        let divided = divide(&mut client, &followed, parts).await.map_err(|error| error.at_table(&table.table))?;
+        let divided =
+            divide(&mut client, &followed, parts).await.map_err(|error| error.at_table(&table.table))?;
         self.client = Some(client);
         Ok(divided)
     }
 
-    async fn read(&mut self, table: &Arc<TableSchema>, range: &KeyRange, limits: &ReadLimits) -> Result<Chunk> {
+    async fn read(
+        &mut self,
+        table: &Arc<TableSchema>,
+        range: &KeyRange,
+        limits: &ReadLimits,
+    ) -> Result<Chunk> {
         let followed = self.followed(table)?;
         let rows = limits.rows.max(1);
         // As many as are likely to fit.
@@ -234,7 +245,11 @@ impl ChunkReader for PostgresChunks {
 }
 
 /// Ranges of about the same number of rows, and how many rows there are, as the statistics say.
-async fn divide(client: &mut Client, followed: &Followed, parts: usize) -> Result<(Vec<KeyRange>, Option<u64>)> {
+async fn divide(
+    client: &mut Client,
+    followed: &Followed,
+    parts: usize,
+) -> Result<(Vec<KeyRange>, Option<u64>)> {
     refuse_null_keys(client, followed).await?;
     let whole = vec![KeyRange::default()];
     let estimate = estimate(client, followed).await?;
@@ -246,12 +261,16 @@ async fn divide(client: &mut Client, followed: &Followed, parts: usize) -> Resul
     let mut key = followed.schema.key_columns();
     let (Some(column), true) = (key.next(), parts > 1) else { return Ok((whole, rows)) };
     let codec = followed.table.column(&column.name).and_then(|index| followed.table.columns.get(index));
-    let is_integer = matches!(codec.map(|column| &column.codec), Some(Codec::Int2 | Codec::Int4 | Codec::Int8 | Codec::Oid));
+    let is_integer = matches!(
+        codec.map(|column| &column.codec),
+        Some(Codec::Int2 | Codec::Int4 | Codec::Int8 | Codec::Oid)
+    );
     if !is_integer || followed.schema.key.len() > 1 {
         return Ok((sampled(client, followed, parts).await?.unwrap_or(whole), rows));
     }
     let (term, from) = (quote(&column.name), followed.table.from());
-    let ends = format!("SELECT (SELECT min({term}) FROM {from})::text, (SELECT max({term}) FROM {from})::text");
+    let ends =
+        format!("SELECT (SELECT min({term}) FROM {from})::text, (SELECT max({term}) FROM {from})::text");
     let answer = client.query(&ends).await?;
     let end = |index: usize| answer.first()?.get(index)?.as_ref()?.parse::<i128>().ok();
     let (Some(least), Some(greatest)) = (end(0), end(1)) else { return Ok((whole, rows)) };
@@ -300,7 +319,9 @@ async fn sampled(client: &mut Client, followed: &Followed, parts: usize) -> Resu
     if followed.table.kind != b'r' {
         return Ok(None);
     }
-    let Some(estimate) = estimate(client, followed).await?.filter(|rows| *rows > 0.0) else { return Ok(None) };
+    let Some(estimate) = estimate(client, followed).await?.filter(|rows| *rows > 0.0) else {
+        return Ok(None);
+    };
     let percent = (SAMPLE as f64 / estimate * 100.0).clamp(0.001, 100.0);
     let (terms, schema) = (key_terms(&followed.schema), &followed.schema);
     let mut reader = Reader::of_key(&followed.table, schema);

@@ -1,6 +1,6 @@
 //! The source: one line's reader of one database.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, VecDeque};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::Relaxed};
 use std::time::Duration;
@@ -9,7 +9,9 @@ use async_trait::async_trait;
 use sluice_types::ports::{
     ChunkReader, Discovered, Lag, LineContext, Read, ReadLimits, Source, StreamStart, TargetTable,
 };
-use sluice_types::{Error, ErrorKind, Finding, Key, Mark, Position, Result, Row, TableId, TablePattern, TableSchema};
+use sluice_types::{
+    Error, ErrorKind, Finding, Key, Mark, Position, Result, Row, TableId, TablePattern, TableSchema,
+};
 use tokio::sync::{mpsc, watch};
 
 use crate::codec::Form;
@@ -19,7 +21,7 @@ use crate::deliver::Delivery;
 use crate::delivered::{Delivered, visibility};
 use crate::endpoint::{DEFAULT_SCHEMA, Database};
 use crate::errors::quote;
-use crate::keeper::{self, Keeper, lsn};
+use crate::keeper::{self, Keeper};
 use crate::maintain::{Keep, Slot};
 use crate::names;
 use crate::protocol::client::Client;
@@ -70,8 +72,8 @@ struct Streaming {
     slot_start: Lsn,
     /// Everything up to `start` is visible to every view from now on.
     settled: bool,
-    /// The last position that had changes.
-    last_change: Lsn,
+    /// The end of the last transaction that had changes.
+    changed: Arc<AtomicU64>,
 }
 
 /// The tables that match.
@@ -95,7 +97,12 @@ pub(crate) async fn check(_database: &Database, _tables: &[TargetTable]) -> Resu
 /// Opens a source for a line.
 pub(crate) async fn open(database: &Database, line: &LineContext) -> Result<Box<dyn Source>> {
     let server = database.server.clone();
-    let session = server.connect(Role::Writer).await?;
+    let session = server.connect(Role::Reader).await?;
+    if session.in_recovery {
+        let standby =
+            Error::new(ErrorKind::Permission, "the source is a standby, where no heartbeat can be written");
+        return Err(server.at(standby.remedy("Connect to the primary")));
+    }
     if session.version < VERSION_MIN {
         let what = format!("PostgreSQL {} can't be a source; 14 is the oldest", session.version / 10_000);
         return Err(server.at(Error::new(ErrorKind::Permission, what).remedy("Upgrade the server")));
@@ -143,18 +150,27 @@ impl PostgresSource {
             return Err(self.lost(format!("the slot {} was invalidated: {reason}", self.name)));
         }
         if slot.confirmed > from {
-            let what = format!("the slot {} begins at {}, and the target stands at {from}", self.name, slot.confirmed);
+            let what = format!(
+                "the slot {} begins at {}, and the target stands at {from}",
+                self.name, slot.confirmed
+            );
             return Err(self.lost(what));
         }
         let end = keeper::log_end(&self.server, &self.session).await?;
         if end < from {
-            let what = format!("the target stands at {from}, and the log ends at {end}: the server was put back");
+            let what =
+                format!("the target stands at {from}, and the log ends at {end}: the server was put back");
             return Err(self.lost(what));
         }
         Ok(slot)
     }
 
-    async fn start_stream(&mut self, from: &StreamStart, slot: &Slot, tables: Vec<Followed>) -> Result<Streaming> {
+    async fn start_stream(
+        &mut self,
+        from: &StreamStart,
+        slot: &Slot,
+        tables: Vec<Followed>,
+    ) -> Result<Streaming> {
         let start = Lsn::of(&from.position)?;
         let form = Form::of(tables.iter().map(|followed| followed.table.form()));
         let binary = if form == Form::Binary { ", binary 'true'" } else { "" };
@@ -173,7 +189,8 @@ impl PostgresSource {
             &[],
         );
         let row = row.await.map_err(self.failed("the source's settings can't be read"))?;
-        let xid: u64 = row.get::<_, &str>(0).parse().map_err(|_| malformed("a transaction number that is none"))?;
+        let xid: u64 =
+            row.get::<_, &str>(0).parse().map_err(|_| malformed("a transaction number that is none"))?;
         let patience = u64::try_from(row.get::<_, i64>(1)).unwrap_or(0);
         let standbys: &str = row.get(2);
         self.replication().await?;
@@ -187,6 +204,7 @@ impl PostgresSource {
         let (pieces_to, pieces) = mpsc::channel(PIECES_MAX);
         let delivered = Arc::new(Delivered::default());
         let passed = Arc::new(AtomicU64::new(slot.confirmed.0));
+        let changed = Arc::new(AtomicU64::new(0));
         let status_every = match patience {
             0 => pump::STATUS_EVERY,
             patience => pump::STATUS_EVERY.min(Duration::from_millis(patience / 4 + 1)),
@@ -198,6 +216,7 @@ impl PostgresSource {
             status_every,
             clock: self.line.clock.clone(),
             received: slot.confirmed,
+            pings: VecDeque::new(),
         };
         tokio::spawn(pump.run());
         let keeper = Keeper {
@@ -222,6 +241,7 @@ impl PostgresSource {
             xid,
             delivered: delivered.clone(),
             passed: passed.clone(),
+            changed: changed.clone(),
         };
         std::thread::Builder::new()
             .name("sluice-pg-decode".into())
@@ -235,7 +255,7 @@ impl PostgresSource {
             start,
             slot_start: slot.confirmed,
             settled: false,
-            last_change: Lsn(0),
+            changed,
         })
     }
 
@@ -258,11 +278,18 @@ fn awaits(standbys: &str, name: &str) -> bool {
 
 /// Why the changes of this table can't be followed, if they can't.
 pub(crate) fn unfit(table: &Table, schema: &TableSchema) -> Option<Error> {
-    let fault = |kind, what: String, remedy: String| Some(Error::new(kind, what).at_table(&table.id).remedy(remedy));
+    let fault =
+        |kind, what: String, remedy: String| Some(Error::new(kind, what).at_table(&table.id).remedy(remedy));
     let alter = format!("ALTER TABLE {}", table.qualified());
     match table.kind {
         b'r' | b'p' => {}
-        _ => return fault(ErrorKind::TableMissing, format!("{} is not a table", table.id), "Name a table".into()),
+        _ => {
+            return fault(
+                ErrorKind::TableMissing,
+                format!("{} is not a table", table.id),
+                "Name a table".into(),
+            );
+        }
     }
     if table.persistence != b'p' {
         let what = "an unlogged or temporary table has no changes in the log";
@@ -273,13 +300,17 @@ pub(crate) fn unfit(table: &Table, schema: &TableSchema) -> Option<Error> {
         Some(key) if key.is_empty() || table.identity == Identity::Nothing => fault(
             ErrorKind::KeyMissing,
             "its rows can't be told apart in the log".into(),
-            format!("{alter} ADD PRIMARY KEY (...), or {alter} REPLICA IDENTITY FULL and name the key's columns in `key`"),
+            format!(
+                "{alter} ADD PRIMARY KEY (...), or {alter} REPLICA IDENTITY FULL and name the key's columns in `key`"
+            ),
         ),
         Some(key) if table.identifies(&key) => None,
         _ => fault(
             ErrorKind::KeyMissing,
             "the log does not keep the key that is configured".into(),
-            format!("{alter} REPLICA IDENTITY FULL, or a unique index over the key and REPLICA IDENTITY USING INDEX"),
+            format!(
+                "{alter} REPLICA IDENTITY FULL, or a unique index over the key and REPLICA IDENTITY USING INDEX"
+            ),
         ),
     }
 }
@@ -319,7 +350,10 @@ impl Source for PostgresSource {
                 return Err(self.server.at(error));
             }
             if schema.columns.len() != table.columns.len()
-                || schema.columns.iter().any(|column| table.column(&column.name) != Some(column.slot as usize))
+                || schema
+                    .columns
+                    .iter()
+                    .any(|column| table.column(&column.name) != Some(column.slot as usize))
             {
                 let what = "the table was altered while the line was starting";
                 return Err(self.server.at(Error::new(ErrorKind::Busy, what).at_table(&schema.table)));
@@ -349,16 +383,11 @@ impl Source for PostgresSource {
     }
 
     async fn next(&mut self, limits: &ReadLimits) -> Result<Read> {
-        let stream = self.stream.as_mut().ok_or_else(|| {
-            Error::new(ErrorKind::Internal, "the stream was read before it was opened")
-        })?;
-        let read = stream.delivery.next(limits).await?;
-        if let Read::Batch(batch) = &read
-            && let Some(last) = batch.transactions.last()
-        {
-            stream.last_change = Lsn::of(&last.position)?;
-        }
-        Ok(read)
+        let stream = self
+            .stream
+            .as_mut()
+            .ok_or_else(|| Error::new(ErrorKind::Internal, "the stream was read before it was opened"))?;
+        stream.delivery.next(limits).await
     }
 
     async fn head(&mut self) -> Result<Position> {
@@ -393,7 +422,8 @@ impl Source for PostgresSource {
         stream.settled |= stream.start <= stream.slot_start;
         if !stream.settled && stream.passed.load(Relaxed) >= stream.start.0 {
             let row = self.session.query_one("SELECT pg_catalog.pg_current_snapshot()::text", &[]).await;
-            let row = row.map_err(|error| self.server.failed(&error, "the source can't be asked what is visible"))?;
+            let row =
+                row.map_err(|error| self.server.failed(&error, "the source can't be asked what is visible"))?;
             stream.delivered.forget_seen(&visibility(row.get(0))?);
             stream.settled = !stream.delivered.has_any(stream.start);
         }
@@ -422,20 +452,19 @@ impl Source for PostgresSource {
 
     async fn lag(&mut self, position: &Position) -> Result<Lag> {
         let position = Lsn::of(position)?;
-        let sql = "SELECT pg_catalog.pg_current_wal_flush_lsn()::text, \
-                   (SELECT restart_lsn::text FROM pg_catalog.pg_replication_slots WHERE slot_name = $1)";
-        let row = self.session.query_one(sql, &[&self.name]).await;
-        let row = row.map_err(self.failed("the end of the log can't be read"))?;
-        let end = lsn(row.get(0))?;
-        let retained = match row.get::<_, Option<&str>>(1) {
-            Some(restart) => Some(end.0.saturating_sub(lsn(restart)?.0)),
-            None => None,
-        };
-        // What the stream has passed without a change is not behind.
-        let passed = self.stream.as_ref().filter(|stream| position >= stream.last_change);
-        let at = passed.map_or(position.0, |stream| position.0.max(stream.passed.load(Relaxed)));
-        let amount = end.0.saturating_sub(at);
-        Ok(Lag { amount, unit: "bytes", oldest_micros: None, retained_bytes: retained })
+        let end = keeper::log_end(&self.server, &self.session).await?;
+        // What the stream has passed without a change is not behind. Read in this order: a change is noted before its place is.
+        let passed = self.stream.as_ref().map_or(0, |stream| stream.passed.load(Relaxed));
+        let changed = self.stream.as_ref().map_or(u64::MAX, |stream| stream.changed.load(Relaxed));
+        let at = if position.0 >= changed { position.0.max(passed) } else { position.0 };
+        Ok(Lag { amount: end.0.saturating_sub(at), unit: "bytes", oldest_micros: None })
+    }
+
+    async fn retained(&mut self) -> Result<Option<u64>> {
+        let slot = self.keep().slot().await?;
+        let Some(restart) = slot.and_then(|slot| slot.restart) else { return Ok(None) };
+        let end = keeper::log_end(&self.server, &self.session).await?;
+        Ok(Some(end.0.saturating_sub(restart.0)))
     }
 
     async fn detach(&mut self, tables: &[TableId]) -> Result<bool> {
@@ -457,9 +486,14 @@ mod tests {
 
     #[test]
     fn standbys_that_commits_wait_for_are_known_by_name() {
-        for (standbys, yes) in
-            [("", false), ("*", true), ("ANY 1 (*)", true), ("FIRST 2 (s1, sluice)", true), ("\"Sluice\"", true), ("s1", false)]
-        {
+        for (standbys, yes) in [
+            ("", false),
+            ("*", true),
+            ("ANY 1 (*)", true),
+            ("FIRST 2 (s1, sluice)", true),
+            ("\"Sluice\"", true),
+            ("s1", false),
+        ] {
             assert_eq!(awaits(standbys, "sluice"), yes, "{standbys}");
         }
     }

@@ -3,10 +3,9 @@
 use std::collections::HashSet;
 use std::fs::{File, OpenOptions};
 use std::io::{self, Read, Seek, SeekFrom, Write};
-use std::sync::atomic::Ordering::Relaxed;
 
 use bytes::{Buf, BufMut, Bytes, BytesMut};
-use sluice_types::ports::Spill;
+use sluice_types::ports::{SpillRoom, SpillShare};
 use sluice_types::{Error, ErrorKind, Result};
 
 /// What one transaction keeps in memory before it goes on in its file.
@@ -18,18 +17,19 @@ const HEADER: usize = 4;
 
 /// The messages of one transaction in the order in which they came.
 pub(crate) struct Spool {
-    spill: Spill,
+    room: SpillRoom,
+    /// The bytes in the file: they count against the process's limit (I10).
+    share: SpillShare,
     memory: BytesMut,
     file: Option<File>,
-    /// Bytes in the file; they count against the process's limit.
-    written: u64,
     /// Subtransactions that were rolled back: what is of them does not count.
     pub aborted: HashSet<u32>,
 }
 
 impl Spool {
-    pub fn new(spill: &Spill) -> Self {
-        Spool { spill: spill.clone(), memory: BytesMut::new(), file: None, written: 0, aborted: HashSet::new() }
+    pub fn new(room: &SpillRoom) -> Self {
+        let (room, share) = (room.clone(), room.share());
+        Spool { room, share, memory: BytesMut::new(), file: None, aborted: HashSet::new() }
     }
 
     /// Keeps one message.
@@ -44,22 +44,16 @@ impl Spool {
     }
 
     fn write_out(&mut self) -> Result<()> {
-        let more = self.memory.len() as u64;
-        if more == 0 {
+        if self.memory.is_empty() {
             return Ok(());
         }
-        // I10: all spilled transactions of the process together have one limit.
-        let used = self.spill.used.fetch_add(more, Relaxed) + more;
-        self.written += more;
-        if used > self.spill.bytes {
-            let what = format!("large transactions need more than {} bytes of disk (`limits.spill`)", self.spill.bytes);
-            return Err(Error::new(ErrorKind::DiskFull, what).remedy("Raise `limits.spill`; it is tried again"));
-        }
+        self.share.take(self.memory.len() as u64)?;
+        let dir = self.room.dir();
         let file = match &mut self.file {
             Some(file) => file,
-            None => self.file.insert(nameless(&self.spill.folder).map_err(|error| failed(error, &self.spill))?),
+            None => self.file.insert(nameless(dir).map_err(|error| failed(error, dir))?),
         };
-        file.write_all(&self.memory).map_err(|error| failed(error, &self.spill))?;
+        file.write_all(&self.memory).map_err(|error| failed(error, dir))?;
         self.memory.clear();
         Ok(())
     }
@@ -67,16 +61,10 @@ impl Spool {
     /// Reads everything back from the start.
     pub fn replay(mut self) -> Result<Replay> {
         if let Some(file) = &mut self.file {
-            file.seek(SeekFrom::Start(0)).map_err(|error| failed(error, &self.spill))?;
+            file.seek(SeekFrom::Start(0)).map_err(|error| failed(error, self.room.dir()))?;
         }
-        let left = self.written;
+        let left = self.share.taken();
         Ok(Replay { spool: self, left, read: BytesMut::new() })
-    }
-}
-
-impl Drop for Spool {
-    fn drop(&mut self) {
-        self.spill.used.fetch_sub(self.written, Relaxed);
     }
 }
 
@@ -109,11 +97,12 @@ impl Replay {
         let more = self.left.min(READ_BYTES as u64) as usize;
         if more > 0 {
             let file = self.spool.file.as_mut();
-            let file = file.ok_or_else(|| Error::new(ErrorKind::Internal, "a spilled transaction has no file"))?;
+            let file =
+                file.ok_or_else(|| Error::new(ErrorKind::Internal, "a spilled transaction has no file"))?;
             let from = self.read.len();
             self.read.resize(from + more, 0);
             let read = file.read_exact(&mut self.read[from..]);
-            read.map_err(|error| failed(error, &self.spool.spill))?;
+            read.map_err(|error| failed(error, self.spool.room.dir()))?;
             self.left -= more as u64;
             return Ok(true);
         }
@@ -132,7 +121,11 @@ impl Replay {
 
 /// A file that only this process can reach, and that is gone with it.
 fn nameless(folder: &std::path::Path) -> io::Result<File> {
-    std::fs::create_dir_all(folder)?;
+    let mut folders = std::fs::DirBuilder::new();
+    folders.recursive(true);
+    #[cfg(unix)]
+    std::os::unix::fs::DirBuilderExt::mode(&mut folders, 0o700);
+    folders.create(folder)?;
     let mut options = OpenOptions::new();
     options.read(true).write(true).create_new(true);
     #[cfg(unix)]
@@ -151,12 +144,12 @@ fn nameless(folder: &std::path::Path) -> io::Result<File> {
     Err(io::ErrorKind::AlreadyExists.into())
 }
 
-fn failed(error: io::Error, spill: &Spill) -> Error {
+fn failed(error: io::Error, dir: &std::path::Path) -> Error {
     let kind = match error.kind() {
         io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded => ErrorKind::DiskFull,
         _ => ErrorKind::State,
     };
-    Error::new(kind, format!("a large transaction can't be kept in {}", spill.folder.display()))
+    Error::new(kind, format!("a large transaction can't be kept in {}", dir.display()))
         .because(error)
         .remedy("Make room there; it is tried again")
 }
@@ -165,19 +158,19 @@ fn failed(error: io::Error, spill: &Spill) -> Error {
 mod tests {
     use super::*;
 
-    fn spill(bytes: u64) -> (tempfile::TempDir, Spill) {
+    fn room(bytes: u64) -> (tempfile::TempDir, SpillRoom) {
         let folder = tempfile::tempdir().unwrap();
-        let place = Spill::new(folder.path().join("spill"), bytes);
-        (folder, place)
+        let room = SpillRoom::new(folder.path().join("spill"), bytes);
+        (folder, room)
     }
 
     #[test]
     fn what_was_kept_comes_back_in_order() {
-        let (folder, spill) = spill(10 << 20);
-        let mut spool = Spool::new(&spill);
+        let (folder, room) = room(10 << 20);
+        let mut spool = Spool::new(&room);
         let message = |n: usize| vec![n as u8; if n % 100 == 7 { MEMORY_BYTES + 13 } else { n % 700 }];
         (0..2000).for_each(|n| spool.push(&message(n)).unwrap());
-        assert!(spill.used.load(Relaxed) > 1 << 20);
+        assert!(room.used() > 1 << 20);
         assert_eq!(std::fs::read_dir(folder.path().join("spill")).unwrap().count(), 0, "it has no name");
         let mut replay = spool.replay().unwrap();
         for n in 0..2000 {
@@ -185,19 +178,19 @@ mod tests {
         }
         assert!(replay.next().unwrap().is_none());
         drop(replay);
-        assert_eq!(spill.used.load(Relaxed), 0);
+        assert_eq!(room.used(), 0);
     }
 
     #[test]
     fn the_limit_is_kept() {
-        let (_folder, spill) = spill(1 << 20);
-        let (mut one, mut other) = (Spool::new(&spill), Spool::new(&spill));
-        let failed = (0..100).find_map(|_| {
-            one.push(&[1; 20_000]).and_then(|()| other.push(&[2; 20_000])).err()
-        });
+        let (_folder, room) = room(1 << 20);
+        let (mut one, mut other) = (Spool::new(&room), Spool::new(&room));
+        let push = |one: &mut Spool, other: &mut Spool| {
+            one.push(&[1; 20_000]).and_then(|()| other.push(&[2; 20_000]))
+        };
+        let failed = (0..100).find_map(|_| push(&mut one, &mut other).err());
         assert_eq!(failed.unwrap().kind(), ErrorKind::DiskFull);
-        drop(one);
-        drop(other);
-        assert_eq!(spill.used.load(Relaxed), 0);
+        drop((one, other));
+        assert_eq!(room.used(), 0);
     }
 }

@@ -8,7 +8,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 
 use bytes::Bytes;
-use sluice_types::ports::{Spill, StreamStart};
+use sluice_types::ports::{SpillRoom, StreamStart};
 use sluice_types::{Error, ErrorKind, Event, Origin, Result, Transaction};
 use tokio::sync::mpsc;
 
@@ -58,20 +58,27 @@ pub(crate) struct Setup {
     pub server: Arc<Server>,
     pub runtime: tokio::runtime::Handle,
     pub tables: Vec<Followed>,
-    pub spill: Spill,
+    pub spill: SpillRoom,
     pub start: StreamStart,
     /// A transaction number in full, of the recent past.
     pub xid: u64,
     pub delivered: Arc<Delivered>,
     /// Everything up to here has been assembled: what the keeper looks at.
     pub passed: Arc<AtomicU64>,
+    /// The end of the last transaction that has events.
+    pub changed: Arc<AtomicU64>,
 }
 
 /// Assembles until one of the ends is gone. Runs on a thread of its own.
 pub(crate) fn run(setup: Setup, mut blocks: mpsc::Receiver<Result<Bytes>>, pieces: mpsc::Sender<Vec<Piece>>) {
     let start = Lsn(setup.start.position.number().unwrap_or_default());
     let mut assembler = Assembler {
-        tables: setup.tables.iter().enumerate().map(|(index, followed)| (followed.table.oid, index)).collect(),
+        tables: setup
+            .tables
+            .iter()
+            .enumerate()
+            .map(|(index, followed)| (followed.table.oid, index))
+            .collect(),
         start,
         relations: Relations::default(),
         open: None,
@@ -163,7 +170,9 @@ impl Assembler {
                     return Err(client::refused(&self.setup.server, frame.body, what));
                 }
                 b'N' | b'S' => {}
-                _ => return Err(Error::new(ErrorKind::Unreachable, "the server ended the replication stream")),
+                _ => {
+                    return Err(Error::new(ErrorKind::Unreachable, "the server ended the replication stream"));
+                }
             }
         }
         Ok(())
@@ -223,7 +232,8 @@ impl Assembler {
             }
             Message::StreamStop => Err(malformed("a piece of a transaction that has not begun")),
             other => {
-                let mut open = self.open.take().ok_or_else(|| malformed("a change outside of a transaction"))?;
+                let mut open =
+                    self.open.take().ok_or_else(|| malformed("a change outside of a transaction"))?;
                 let index = open.events.len() as u64;
                 let before = open.events.len();
                 let changed = self.change(other, index, &mut open.events);
@@ -261,7 +271,8 @@ impl Assembler {
             Message::Row(row) => {
                 let Some(plan) = self.relations.plan(row.relation)? else { return Ok(()) };
                 let (schema, plan) = (plan.schema.clone(), plan.clone());
-                let change = plan.change(row, &mut self.arena).map_err(|error| error.at_table(&schema.table))?;
+                let change =
+                    plan.change(row, &mut self.arena).map_err(|error| error.at_table(&schema.table))?;
                 events.push(Event::new(schema, change, 0, index));
                 Ok(())
             }
@@ -280,7 +291,8 @@ impl Assembler {
     }
 
     fn relation(&mut self, relation: &Relation) -> Result<()> {
-        let Some(followed) = self.tables.get(&relation.oid).and_then(|&index| self.setup.tables.get(index)) else {
+        let Some(followed) = self.tables.get(&relation.oid).and_then(|&index| self.setup.tables.get(index))
+        else {
             // Another line's table, or one of an earlier configuration.
             self.relations.set(relation.oid, None);
             return Ok(());
@@ -365,7 +377,13 @@ impl Assembler {
     }
 
     /// Sends events of a transaction, without those that the target has.
-    fn piece(&mut self, sending: &mut Sending, mut events: Vec<Event>, mut weight: usize, last: bool) -> Result<()> {
+    fn piece(
+        &mut self,
+        sending: &mut Sending,
+        mut events: Vec<Event>,
+        mut weight: usize,
+        last: bool,
+    ) -> Result<()> {
         if sending.skip > 0 {
             let skip = usize::try_from(sending.skip).unwrap_or(usize::MAX).min(events.len());
             events.drain(..skip);
@@ -380,6 +398,7 @@ impl Assembler {
             return self.out.push(Piece::Passed(Lsn::of(&sending.transaction.position)?), 0);
         }
         sending.begun = true;
+        self.setup.changed.fetch_max(Lsn::of(&sending.transaction.position)?.0, Relaxed);
         let transaction = sending.transaction.clone();
         self.out.push(Piece::Events(Events { transaction, events, weight, last }), weight)
     }
@@ -437,7 +456,9 @@ mod tests {
     #[test]
     fn numbers_are_filled_up_by_their_neighbours() {
         let near = 0x5_0000_0010;
-        for (xid, full) in [(0x10, near), (0x20, near + 16), (0xffff_fff0, 0x4_ffff_fff0), (0x0, 0x5_0000_0000)] {
+        for (xid, full) in
+            [(0x10, near), (0x20, near + 16), (0xffff_fff0, 0x4_ffff_fff0), (0x0, 0x5_0000_0000)]
+        {
             assert_eq!(full_xid(xid, near), full, "{xid:x}");
         }
         assert_eq!(full_xid(800, 750), 800);

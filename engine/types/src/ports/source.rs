@@ -88,6 +88,13 @@ pub trait Source: Send {
     /// Reads rows again by key, in one consistent view (I13). One answer per key, in order; `None`: there is no such row.
     async fn reread(&mut self, table: &Arc<TableSchema>, keys: &[Key]) -> Result<(Vec<Option<Row>>, Mark)>;
 
+    /// Whether every view from now on sees everything up to where the stream was opened. Where commits are in the log before they
+    /// are visible, one of them may be in the target already, and a chunk that misses it would put older rows over it: no chunk is
+    /// read before this says yes. What comes in this session's stream does not matter here.
+    async fn settled(&mut self) -> Result<bool> {
+        Ok(true)
+    }
+
     /// The log up to here may go: it is durable in the target (I1). Never called with a position that is not.
     async fn confirm(&mut self, durable: &Position) -> Result<()>;
 

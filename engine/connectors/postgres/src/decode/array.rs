@@ -26,7 +26,12 @@ fn product(dimensions: &[(u32, i32)]) -> Option<usize> {
     dimensions.iter().try_fold(1_usize, |all, (length, _)| all.checked_mul(*length as usize))
 }
 
-pub(super) fn binary(codec: &ArrayCodec, buffer: &Bytes, range: Range<usize>, arena: &mut Arena) -> Result<Value> {
+pub(super) fn binary(
+    codec: &ArrayCodec,
+    buffer: &Bytes,
+    range: Range<usize>,
+    arena: &mut Arena,
+) -> Result<Value> {
     let mut cursor = Cursor::new(buffer.slice(range));
     let count = usize::try_from(cursor.i32()?).map_err(|_| odd())?;
     let _has_nulls = cursor.i32()?;
@@ -40,7 +45,8 @@ pub(super) fn binary(codec: &ArrayCodec, buffer: &Bytes, range: Range<usize>, ar
         dimensions.push((length, cursor.i32()?));
     }
     // Each element has a length of four bytes at least: no room is made for more than have come.
-    let count = product(&dimensions).filter(|count| count.saturating_mul(4) <= cursor.left()).ok_or_else(odd)?;
+    let count =
+        product(&dimensions).filter(|count| count.saturating_mul(4) <= cursor.left()).ok_or_else(odd)?;
     let mut items = Vec::with_capacity(count);
     for _ in 0..count {
         let length = cursor.i32()?;
@@ -65,8 +71,22 @@ fn array(dimensions: Vec<(u32, i32)>, items: Vec<Value>) -> Value {
 }
 
 /// `[0:1]={{1,NULL},{"a b",\"}}`: bounds where they are not 1, braces, elements quoted where they need it.
-pub(super) fn text(codec: &ArrayCodec, buffer: &Bytes, range: Range<usize>, arena: &mut Arena) -> Result<Value> {
-    let mut reader = TextReader { buffer, at: range.start, end: range.end, codec, arena, items: vec![], lengths: vec![] };
+pub(super) fn text(
+    codec: &ArrayCodec,
+    buffer: &Bytes,
+    range: Range<usize>,
+    arena: &mut Arena,
+) -> Result<Value> {
+    let mut reader = TextReader {
+        buffer,
+        at: range.start,
+        end: range.end,
+        codec,
+        arena,
+        items: vec![],
+        lengths: vec![],
+        innermost: None,
+    };
     let lowers = reader.bounds()?;
     reader.braces(0)?;
     if reader.at != reader.end {
@@ -93,6 +113,8 @@ struct TextReader<'a> {
     items: Vec<Value>,
     /// The length of each dimension, once its first run has been read.
     lengths: Vec<Option<u32>>,
+    /// The dimension in which elements stand, once one was read.
+    innermost: Option<usize>,
 }
 
 impl TextReader<'_> {
@@ -152,10 +174,14 @@ impl TextReader<'_> {
         }
         loop {
             match self.peek() {
+                Some(b'{') if self.innermost == Some(dimension) => return Err(odd()),
                 Some(b'{') => self.braces(dimension + 1)?,
                 // Elements stand in the innermost braces only.
                 _ if self.lengths.len() != dimension + 1 => return Err(odd()),
-                _ => self.element()?,
+                _ => {
+                    self.innermost = Some(dimension);
+                    self.element()?;
+                }
             }
             length += 1;
             match self.peek() {
@@ -180,7 +206,10 @@ impl TextReader<'_> {
             return self.quoted();
         }
         let from = self.at;
-        while self.peek().is_some_and(|byte| byte != self.codec.delimiter && !matches!(byte, b'}' | b'{' | b'\\')) {
+        while self
+            .peek()
+            .is_some_and(|byte| byte != self.codec.delimiter && !matches!(byte, b'}' | b'{' | b'\\'))
+        {
             self.at += 1;
         }
         let range = from..self.at;
@@ -259,10 +288,24 @@ mod tests {
 
     #[test]
     fn nonsense_is_an_error() {
-        for text in ["", "{", "{1,2", "{{1},{1,2}}", "{1,{2}}", "{{1},2}", "{1}}", "{{{{{{{1}}}}}}}", "{,}", "{\"a", "[1={}"] {
+        for text in [
+            "",
+            "{",
+            "{1,2",
+            "{{1},{1,2}}",
+            "{1,{2}}",
+            "{{1},2}",
+            "{1}}",
+            "{{{{{{{1}}}}}}}",
+            "{,}",
+            "{\"a",
+            "[1={}",
+        ] {
             assert!(read(Codec::Text, text).is_err(), "{text}");
         }
-        let huge = [&[0, 0, 0, 2, 0, 0, 0, 0, 0, 0, 0, 23][..], &[0x7f, 0xff, 0xff, 0xff, 0, 0, 0, 1].repeat(2)].concat();
+        let huge =
+            [&[0, 0, 0, 2, 0, 0, 0, 0, 0, 0, 0, 23][..], &[0x7f, 0xff, 0xff, 0xff, 0, 0, 0, 1].repeat(2)]
+                .concat();
         let buffer = Bytes::from(huge);
         let codec = ArrayCodec { element: Codec::Int4, delimiter: b',' };
         assert!(binary(&codec, &buffer, 0..buffer.len(), &mut Arena::default()).is_err());

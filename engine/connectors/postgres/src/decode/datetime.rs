@@ -292,7 +292,11 @@ mod tests {
             ("-178000000 years", -2_136_000_000, 0, 0),
             ("2562047788:00:54.775807", 0, 0, i64::MAX),
         ] {
-            assert_eq!(interval_text(text).unwrap(), Value::Interval(Interval { months, days, micros }), "{text}");
+            assert_eq!(
+                interval_text(text).unwrap(),
+                Value::Interval(Interval { months, days, micros }),
+                "{text}"
+            );
         }
         assert!(interval_text("1 fortnight").is_err());
     }

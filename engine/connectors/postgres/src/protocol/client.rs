@@ -91,7 +91,10 @@ impl Client {
             let password = || server.password.as_ref().map(|secret| secret.expose()).ok_or_else(no_password);
             match method {
                 0 => return Ok(()),
-                3 => self.say(|buffer| frontend::password_message(password()?.as_bytes(), buffer)).await?,
+                3 => {
+                    let password = password()?.as_bytes();
+                    self.say(|buffer| frontend::password_message(password, buffer)).await?;
+                }
                 5 => {
                     let salt: [u8; 4] =
                         rest()[..].try_into().map_err(|_| malformed("a salt of an odd size"))?;
@@ -165,7 +168,9 @@ impl Client {
                 b'W' => return Ok(self.wire),
                 b'E' => return Err(self.refused(body, "the server did not start the replication stream")),
                 b'N' | b'S' => {}
-                _ => return Err(malformed("the server answered the start of replication with something else")),
+                _ => {
+                    return Err(malformed("the server answered the start of replication with something else"));
+                }
             }
         }
     }
@@ -175,13 +180,11 @@ impl Client {
         refused(&self.server, body, what)
     }
 
-    async fn say(
-        &mut self,
-        write: impl FnOnce(&mut BytesMut) -> std::io::Result<()>,
-    ) -> Result<()> {
+    async fn say(&mut self, write: impl FnOnce(&mut BytesMut) -> std::io::Result<()>) -> Result<()> {
         let mut buffer = BytesMut::new();
-        write(&mut buffer)
-            .map_err(|error| Error::new(ErrorKind::Internal, "a message could not be written").because(error))?;
+        write(&mut buffer).map_err(|error| {
+            Error::new(ErrorKind::Internal, "a message could not be written").because(error)
+        })?;
         self.wire.send(&buffer).await.map_err(|error| self.server.at(error))
     }
 }

@@ -14,8 +14,9 @@ pub(crate) struct Cursor {
 
 /// What no server of this kind sends.
 pub(crate) fn malformed(what: &'static str) -> Error {
-    Error::new(ErrorKind::Corrupt, what)
-        .remedy("Is this a PostgreSQL server, and is anything between it and sluice that changes what it sends?")
+    Error::new(ErrorKind::Corrupt, what).remedy(
+        "Is this a PostgreSQL server, and is anything between it and sluice that changes what it sends?",
+    )
 }
 
 impl Cursor {

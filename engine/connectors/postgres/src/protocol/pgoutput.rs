@@ -189,7 +189,8 @@ mod tests {
         let commit = message(&[b"C\0", &8_u64.to_be_bytes(), &9_u64.to_be_bytes(), &1_i64.to_be_bytes()]);
         let (_, Message::Commit(committed)) = read(commit, false).unwrap() else { panic!() };
         assert_eq!((committed.end, committed.micros), (Lsn(9), EPOCH_2000_MICROS + 1));
-        let relation = message(&[b"R", &7_u32.to_be_bytes(), b"public\0t\0d\0\x01\x01id\0\0\0\0\x17\xff\xff\xff\xff"]);
+        let relation =
+            message(&[b"R", &7_u32.to_be_bytes(), b"public\0t\0d\0\x01\x01id\0\0\0\0\x17\xff\xff\xff\xff"]);
         let (_, Message::Relation(relation)) = read(relation, false).unwrap() else { panic!() };
         assert_eq!((relation.oid, &*relation.name, relation.columns.len()), (7, "t", 1));
         assert!(relation.columns[0].identity);
@@ -200,7 +201,8 @@ mod tests {
 
     #[test]
     fn nonsense_is_an_error() {
-        for nonsense in [&b""[..], b"?", b"B", b"T\xff\xff\xff\xff\0", b"R\0\0\0\x01a\0b\0d\x7f\xff", b"C\0"] {
+        for nonsense in [&b""[..], b"?", b"B", b"T\xff\xff\xff\xff\0", b"R\0\0\0\x01a\0b\0d\x7f\xff", b"C\0"]
+        {
             assert!(read(Bytes::copy_from_slice(nonsense), false).is_err(), "{nonsense:?}");
         }
     }

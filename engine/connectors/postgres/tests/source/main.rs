@@ -1,0 +1,7 @@
+//! The source against real servers.
+
+// Helpers of tests are tests too; clippy knows only the functions that carry the attribute.
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
+
+mod conformance;
+mod harness;
