@@ -4,7 +4,7 @@
 //! Suggested reading order: `config` (what may be set), `connection` (how a session is made safe), `endpoint` (what it can do);
 //! then `source` and what it calls for reading, `sink` for writing. `VALUES.md` says how values are kept.
 
-#![allow(dead_code, unused_imports)] // until source and sink are both there
+#![allow(dead_code, unused_imports)] // TEMPORARY
 
 mod address;
 mod checkpoint;

@@ -171,7 +171,10 @@ impl Assembler {
                 }
                 b'N' | b'S' => {}
                 _ => {
-                    return Err(Error::new(ErrorKind::Unreachable, "the server ended the replication stream"));
+                    return Err(Error::new(
+                        ErrorKind::Unreachable,
+                        "the server ended the replication stream",
+                    ));
                 }
             }
         }

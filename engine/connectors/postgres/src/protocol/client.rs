@@ -169,7 +169,9 @@ impl Client {
                 b'E' => return Err(self.refused(body, "the server did not start the replication stream")),
                 b'N' | b'S' => {}
                 _ => {
-                    return Err(malformed("the server answered the start of replication with something else"));
+                    return Err(malformed(
+                        "the server answered the start of replication with something else",
+                    ));
                 }
             }
         }

@@ -97,7 +97,7 @@ pub fn values() -> Vec<NativeValue> {
             ("'1970-01-01'", Value::Date(0)),
             ("'4714-11-24 BC'", Value::Date(-2_440_588)),
             ("'0001-12-31 BC'", Value::Date(-719_163)),
-            ("'5874897-12-31'", Value::Date(2_145_042_541)),
+            ("'5874897-12-31'", Value::Date(2_145_042_905)),
             ("'infinity'", Value::Date(i32::MAX)),
             ("'-infinity'", Value::Date(i32::MIN)),
         ],

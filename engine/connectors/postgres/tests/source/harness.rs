@@ -138,21 +138,26 @@ impl Harness for SourceHarness {
     }
 
     async fn keep_copy(&self) {
-        let _ = std::fs::remove_dir_all(self.copy());
-        self.place.server.stop();
-        Self::copy_folder(&self.place.server.data_dir(), &self.copy());
-        self.place.server.start_again();
+        // The tasks of the source go on meanwhile.
+        tokio::task::block_in_place(|| {
+            let _ = std::fs::remove_dir_all(self.copy());
+            self.place.server.stop();
+            Self::copy_folder(&self.place.server.data_dir(), &self.copy());
+            self.place.server.start_again();
+        });
     }
 
     async fn restore_copy(&self) {
-        self.place.server.stop();
-        std::fs::remove_dir_all(self.place.server.data_dir()).unwrap();
-        Self::copy_folder(&self.copy(), &self.place.server.data_dir());
-        self.place.server.start_again();
+        tokio::task::block_in_place(|| {
+            self.place.server.stop();
+            std::fs::remove_dir_all(self.place.server.data_dir()).unwrap();
+            Self::copy_folder(&self.copy(), &self.place.server.data_dir());
+            self.place.server.start_again();
+        });
     }
 
     async fn interrupt(&self) -> bool {
-        self.place.server.restart();
+        tokio::task::block_in_place(|| self.place.server.restart());
         true
     }
 
