@@ -22,7 +22,7 @@ pub(crate) struct Plan {
     pub exact_key: bool,
     /// Every column has a binary form, so rows can be copied straight in.
     pub copyable: bool,
-    /// Rows can be sent as the table's own row type. Not with domains: they look at the nulls of columns that are not sent, too.
+    /// Rows can be sent as the table's own row type. Not with domains, which look at the nulls of columns that are not sent, too.
     pub by_row: bool,
     /// Whether an update sets the key: equal keys may be written differently.
     sets_key: bool,
@@ -114,7 +114,7 @@ impl Plan {
                 column.loose || !column.kind.is_exact() || column.kind.shows_more_than_it_compares()
             }),
             copyable: columns.iter().all(|column: &PlanColumn| !column.always_aside),
-            by_row: !shape.columns.iter().any(|column| column.is_domain),
+            by_row: shape.columns.iter().all(|column| column.has_binary && !column.is_domain),
             schema,
             shape,
             columns,
@@ -154,9 +154,7 @@ impl Plan {
     }
 
     fn table(&self) -> String {
-        // Children of a plain table are tables of their own; partitions are not.
-        let only = if self.shape.relkind == 'p' { "" } else { "ONLY " };
-        format!("{only}{} AS t", self.shape.quoted())
+        format!("{} AS t", self.shape.only())
     }
 
     fn names(&self, columns: &[u32]) -> String {

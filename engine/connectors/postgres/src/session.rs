@@ -23,6 +23,8 @@ const FIXED: &[(&str, &str)] = &[
     ("extra_float_digits", "3"),
     ("bytea_output", "hex"),
     ("xmloption", "content"),
+    // Money is a whole number that the locale only dresses up: the same number at both ends.
+    ("lc_monetary", "C"),
     ("standard_conforming_strings", "on"),
     // A row policy is an error, not a table with fewer rows.
     ("row_security", "off"),
@@ -31,6 +33,18 @@ const FIXED: &[(&str, &str)] = &[
     // A transaction lasts as long as its source's.
     ("idle_in_transaction_session_timeout", "0"),
 ];
+
+/// The same, of servers that have them.
+const FIXED_IF_THERE: &[(&str, &str)] = &[
+    ("idle_session_timeout", "0"),
+    ("transaction_timeout", "0"),
+    // A statement whose client is gone ends soon, and gives its locks back.
+    ("client_connection_check_interval", "2s"),
+];
+
+/// A writer's, unless the user says otherwise: what the server cuts off comes again, and is cut off again; a lock that somebody
+/// keeps is told.
+const WRITING: &[(&str, &str)] = &[("statement_timeout", "0"), ("lock_timeout", "60s")];
 
 /// Where a target's row is found by its key, whatever the statistics say: statements are planned once, and an empty table's plan
 /// would be kept when it is large.
@@ -46,7 +60,6 @@ const PLANNING: &[(&str, &str)] = &[
 /// What sluice depends on, so nobody else may set it; `synchronous_commit` only to something stronger.
 const GUARDED: &[&str] = &[
     "client_encoding",
-    "lc_monetary",
     "role",
     "session_authorization",
     "session_replication_role",
@@ -64,8 +77,8 @@ pub(crate) fn may_be_set(name: &str, value: &str) -> Result<(), (String, String)
             "as in the server's documentation".into(),
         ));
     }
-    let fixed = FIXED.iter().map(|(name, _)| *name).chain(GUARDED.iter().copied());
-    if fixed.into_iter().any(|fixed| fixed.eq_ignore_ascii_case(name)) {
+    let mut fixed = FIXED.iter().chain(FIXED_IF_THERE).map(|(name, _)| *name).chain(GUARDED.iter().copied());
+    if fixed.any(|fixed| fixed.eq_ignore_ascii_case(name)) {
         let remedy = match name {
             "session_replication_role" => "see `fire_triggers`",
             _ => "leave it out",
@@ -90,7 +103,7 @@ pub(crate) fn sql(role: Role, own: &BTreeMap<String, String>) -> String {
     };
     FIXED.iter().for_each(|(name, value)| set(name, value));
     if role == Role::Writer {
-        PLANNING.iter().for_each(|(name, value)| set(name, value));
+        PLANNING.iter().chain(WRITING).for_each(|(name, value)| set(name, value));
     }
     own.iter().for_each(|(name, value)| set(name, value));
     if role == Role::Writer {
@@ -99,11 +112,12 @@ pub(crate) fn sql(role: Role, own: &BTreeMap<String, String>) -> String {
             "SELECT set_config('synchronous_commit', 'on', false) \
              WHERE current_setting('synchronous_commit') <> 'remote_apply';",
         );
-        // A statement whose client is gone ends soon, and gives its locks back.
-        sql.push_str(
-            "SELECT set_config(name, '2s', false) FROM pg_catalog.pg_settings \
-             WHERE name = 'client_connection_check_interval';",
-        );
+    }
+    for (name, value) in FIXED_IF_THERE {
+        let (name, value) = (literal(name), literal(value));
+        sql.push_str(&format!(
+            "SELECT set_config(name, {value}, false) FROM pg_catalog.pg_settings WHERE name = {name};"
+        ));
     }
     sql
 }

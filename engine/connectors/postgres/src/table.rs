@@ -51,6 +51,8 @@ pub(crate) struct ShapeColumn {
     pub type_oid: u32,
     pub type_name: String,
     pub is_domain: bool,
+    /// The type has a binary form, which a row of the table needs even where the value is null.
+    pub has_binary: bool,
     /// What it is made of without domains: the OID, and the array over it.
     pub bare_oid: u32,
     pub bare_array: Option<String>,
@@ -94,7 +96,7 @@ const TYPES: &str = "
 SELECT t.oid, t.typtype::text, t.typbasetype, t.typtypmod, t.typdelim,
        CASE WHEN e.typarray = t.oid THEN t.typelem ELSE 0::oid END,
        pg_catalog.format_type(t.oid, -1), pg_catalog.format_type(nullif(t.typarray, 0::oid), -1),
-       t.typcategory = 'S' AND t.typsend::oid = 'pg_catalog.textsend'::regproc::oid
+       t.typcategory = 'S' AND t.typsend::oid = 'pg_catalog.textsend'::regproc::oid, t.typreceive <> 0
 FROM pg_type t LEFT JOIN pg_type e ON e.oid = t.typelem WHERE t.oid = ANY($1)";
 
 const UNIQUES: &str = "
@@ -122,6 +124,7 @@ struct TypeRow {
     name: String,
     array_name: Option<String>,
     is_text: bool,
+    has_binary: bool,
 }
 
 /// The schema and name that a target's table has on the server.
@@ -155,6 +158,7 @@ pub(crate) async fn shape(client: &Client, table: &TableId) -> Result<Option<Sha
             type_oid,
             type_name: ty.name.clone(),
             is_domain: ty.typtype == 'd',
+            has_binary: ty.has_binary,
             bare_oid: info.oid,
             bare_array: types.get(&info.oid).and_then(|ty| ty.array_name.clone()),
             kind,
@@ -204,6 +208,7 @@ async fn types(
                 name: row.get(6),
                 array_name: row.get(7),
                 is_text: row.get(8),
+                has_binary: row.get(9),
             };
             wanted.extend([ty.base, ty.element].into_iter().filter(|oid| *oid != 0));
             known.insert(row.get(0), ty);
@@ -220,8 +225,13 @@ fn info(types: &HashMap<u32, TypeRow>, oid: u32, typmod: i32) -> Option<TypeInfo
         let typmod = if ty.base_typmod >= 0 { ty.base_typmod } else { typmod };
         return info(types, ty.base, typmod);
     }
-    let element = (ty.element != 0).then(|| info(types, ty.element, typmod).map(Box::new));
-    Some(TypeInfo { oid, typmod, typtype: ty.typtype, element: element.flatten() })
+    // An array of a domain says so in its binary form, so its elements stay what they are.
+    let element =
+        types.get(&ty.element).filter(|_| ty.element != 0).and_then(|element| match element.typtype {
+            'd' => Some(TypeInfo { oid: ty.element, typmod, typtype: 'd', element: None }),
+            _ => info(types, ty.element, typmod),
+        });
+    Some(TypeInfo { oid, typmod, typtype: ty.typtype, element: element.map(Box::new) })
 }
 
 /// How values of these types are read back.
@@ -248,6 +258,12 @@ impl Shape {
         format!("{}.{}", quote(&self.schema), quote(&self.name))
     }
 
+    /// The table's name for a statement that is to leave its children alone: those of a plain table are tables of their own,
+    /// partitions are not.
+    pub fn only(&self) -> String {
+        if self.relkind == 'p' { self.quoted() } else { format!("ONLY {}", self.quoted()) }
+    }
+
     /// The unique index over exactly the key's columns, in whatever order.
     pub fn unique_over(&self, schema: &TableSchema) -> Option<&Unique> {
         let key: BTreeSet<&str> = schema.key_columns().map(|column| &*column.name).collect();
@@ -266,6 +282,13 @@ impl Shape {
             return vec![(format!("{table} is not a table"), "choose another name with `to:`".into())];
         }
         let mut misfits = Vec::new();
+        if self.unlogged {
+            // I1: the checkpoint would outlive the rows.
+            misfits.push((
+                format!("{table} is UNLOGGED: a crash of the server empties it"),
+                format!("ALTER TABLE {table} SET LOGGED"),
+            ));
+        }
         for column in &schema.columns {
             match self.column(&column.name) {
                 None => {
@@ -439,6 +462,7 @@ mod tests {
             type_oid: oid,
             type_name: "x".into(),
             is_domain: false,
+            has_binary: true,
             bare_oid: oid,
             bare_array: None,
             not_null: false,

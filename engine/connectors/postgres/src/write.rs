@@ -81,7 +81,8 @@ impl PostgresSink {
     }
 
     async fn truncate(&mut self, plans: &[Arc<Plan>]) -> Result<()> {
-        let mut names: Vec<String> = plans.iter().map(|plan| plan.shape.quoted()).collect();
+        let mut names: Vec<String> = plans.iter().map(|plan| plan.shape.only()).collect();
+        names.sort_unstable();
         names.dedup();
         let sql = format!("TRUNCATE {}", names.join(", "));
         let done = self.execute(&sql).await;

@@ -33,6 +33,7 @@ fn plan(schema: &Arc<TableSchema>, loose: bool) -> Arc<Plan> {
         type_oid: 20,
         type_name: "bigint".into(),
         is_domain: false,
+        has_binary: true,
         bare_oid: 20,
         bare_array: Some("bigint[]".into()),
         not_null: false,
