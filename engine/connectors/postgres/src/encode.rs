@@ -116,7 +116,7 @@ fn put_bare(value: &Value, kind: &Kind, out: &mut BytesMut) -> Result<(), Unfit>
             _ => return Err(WRONG_TYPE),
         },
         Kind::Array(element, oid) => put_array(value, element, *oid, out)?,
-        Kind::ByText => text::put_any(value, out)?,
+        Kind::ByText(delimiter) => text::put_any(value, *delimiter, out)?,
     }
     Ok(())
 }

@@ -13,6 +13,8 @@ pub(crate) struct TypeInfo {
     pub typtype: char,
     /// The element's type, of an array.
     pub element: Option<Box<TypeInfo>>,
+    /// What stands between its values in an array's text.
+    pub delimiter: u8,
 }
 
 /// The form in which a type takes values.
@@ -48,8 +50,8 @@ pub(crate) enum Kind {
     Jsonb,
     Enum,
     Array(Box<Kind>, u32),
-    /// By its text form, which a cast reads.
-    ByText,
+    /// By its text form, which a cast reads; in an array's, this stands between elements.
+    ByText(u8),
 }
 
 /// The lowest field that an interval column keeps.
@@ -129,11 +131,11 @@ impl Kind {
             oid::JSONB => Kind::Jsonb,
             _ => match (&info.element, info.typtype) {
                 (Some(element), _) => match Kind::of(element) {
-                    Kind::ByText => Kind::ByText,
+                    Kind::ByText(_) => Kind::ByText(element.delimiter),
                     kind => Kind::Array(Box::new(kind), element.oid),
                 },
                 (None, 'e') => Kind::Enum,
-                _ => Kind::ByText,
+                _ => Kind::ByText(b','),
             },
         }
     }
@@ -143,7 +145,7 @@ impl Kind {
         use ColumnType as T;
         match self {
             // Extended values are told by their text, and a plugin's or dynamic source's text may be anything.
-            Kind::ByText => true,
+            Kind::ByText(_) => true,
             Kind::Bool => ty == T::Boolean,
             Kind::Int2 | Kind::Int4 | Kind::Int8 | Kind::Oid => {
                 matches!(ty, T::Int64 | T::Uint64 | T::Decimal)
@@ -177,7 +179,7 @@ impl Kind {
 
     /// Whether values of this type are equal exactly when their key bytes are (see [`crate::encode::key`]).
     pub fn is_exact(&self) -> bool {
-        !matches!(self, Kind::ByText | Kind::Array(..) | Kind::Interval(_) | Kind::Json | Kind::Jsonb)
+        !matches!(self, Kind::ByText(_) | Kind::Array(..) | Kind::Interval(_) | Kind::Json | Kind::Jsonb)
     }
 }
 
@@ -213,7 +215,7 @@ mod tests {
     use super::*;
 
     fn base(oid: u32, typmod: i32) -> TypeInfo {
-        TypeInfo { oid, typmod, typtype: 'b', element: None }
+        TypeInfo { oid, typmod, typtype: 'b', element: None, delimiter: b',' }
     }
 
     #[test]
@@ -224,10 +226,10 @@ mod tests {
         assert_eq!(Kind::of(&base(1114, 3)), Kind::Timestamp(1000));
         assert_eq!(Kind::of(&base(1184, -1)), Kind::Timestamptz(1));
         assert_eq!(Kind::of(&base(1186, (4 << 16) | 0xffff)), Kind::Interval(IntervalField::Year));
-        assert_eq!(Kind::of(&base(869, -1)), Kind::ByText);
+        assert_eq!(Kind::of(&base(869, -1)), Kind::ByText(b','));
         let ints = TypeInfo { element: Some(Box::new(base(23, -1))), ..base(1007, -1) };
         assert_eq!(Kind::of(&ints), Kind::Array(Box::new(Kind::Int4), 23));
         let inets = TypeInfo { element: Some(Box::new(base(869, -1))), ..base(1041, -1) };
-        assert_eq!(Kind::of(&inets), Kind::ByText);
+        assert_eq!(Kind::of(&inets), Kind::ByText(b','));
     }
 }

@@ -16,7 +16,7 @@ pub(crate) fn key(schema: &TableSchema, key: &Key) -> String {
 }
 
 /// The text that the server reads as this value; `None`: null.
-fn text_of(value: &Value) -> Option<String> {
+pub(crate) fn text_of(value: &Value) -> Option<String> {
     Some(match value {
         Value::Absent | Value::Null => return None,
         Value::Bool(flag) => flag.to_string(),

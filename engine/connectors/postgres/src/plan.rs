@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use sluice_types::{Column, Error, ErrorKind, Result, Row, TableSchema};
 
+use crate::codec::Codec;
 use crate::encode::Unfit;
 use crate::errors::quote;
 use crate::kind::{Kind, TEXT};
@@ -58,13 +59,18 @@ pub(crate) struct Aside {
 impl Aside {
     fn of(column: &ShapeColumn) -> Self {
         let bare =
-            column.bare_array.clone().filter(|_| !matches!(column.kind, Kind::ByText | Kind::Array(..)));
+            column.bare_array.clone().filter(|_| !matches!(column.kind, Kind::ByText(_) | Kind::Array(..)));
         match bare {
             Some(array) => Aside { kind: column.kind.clone(), oid: column.bare_oid, array, cast: None },
             // An array of arrays is an array of more dimensions, so arrays go by text, too.
             None => {
                 let cast = Some(column.type_name.clone());
-                Aside { kind: Kind::ByText, oid: TEXT, array: "text[]".into(), cast }
+                let delimiter = match (&column.kind, &column.codec) {
+                    (Kind::ByText(delimiter), _) => *delimiter,
+                    (_, Codec::Array(array)) => array.delimiter,
+                    _ => b',',
+                };
+                Aside { kind: Kind::ByText(delimiter), oid: TEXT, array: "text[]".into(), cast }
             }
         }
     }
@@ -97,7 +103,7 @@ impl Plan {
                 kind: there.kind.clone(),
                 place,
                 aside: Aside::of(there),
-                always_aside: there.kind == Kind::ByText,
+                always_aside: matches!(there.kind, Kind::ByText(_)),
                 identity_always: there.identity_always,
             });
         }

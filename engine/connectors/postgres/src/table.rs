@@ -96,7 +96,8 @@ const TYPES: &str = "
 SELECT t.oid, t.typtype::text, t.typbasetype, t.typtypmod, t.typdelim,
        CASE WHEN e.typarray = t.oid THEN t.typelem ELSE 0::oid END,
        pg_catalog.format_type(t.oid, -1), pg_catalog.format_type(nullif(t.typarray, 0::oid), -1),
-       t.typcategory = 'S' AND t.typsend::oid = 'pg_catalog.textsend'::regproc::oid, t.typreceive <> 0
+       t.typcategory = 'S' AND t.typsend::oid = 'pg_catalog.textsend'::regproc::oid, t.typreceive <> 0,
+       pg_catalog.format_type(t.oid, NULL)
 FROM pg_type t LEFT JOIN pg_type e ON e.oid = t.typelem WHERE t.oid = ANY($1)";
 
 const UNIQUES: &str = "
@@ -125,6 +126,8 @@ struct TypeRow {
     array_name: Option<String>,
     is_text: bool,
     has_binary: bool,
+    /// As people write it.
+    told: String,
 }
 
 /// The schema and name that a target's table has on the server.
@@ -209,6 +212,7 @@ async fn types(
                 array_name: row.get(7),
                 is_text: row.get(8),
                 has_binary: row.get(9),
+                told: row.get(10),
             };
             wanted.extend([ty.base, ty.element].into_iter().filter(|oid| *oid != 0));
             known.insert(row.get(0), ty);
@@ -228,17 +232,24 @@ fn info(types: &HashMap<u32, TypeRow>, oid: u32, typmod: i32) -> Option<TypeInfo
     // An array of a domain says so in its binary form, so its elements stay what they are.
     let element =
         types.get(&ty.element).filter(|_| ty.element != 0).and_then(|element| match element.typtype {
-            'd' => Some(TypeInfo { oid: ty.element, typmod, typtype: 'd', element: None }),
+            'd' => Some(TypeInfo {
+                oid: ty.element,
+                typmod,
+                typtype: 'd',
+                element: None,
+                delimiter: element.delimiter,
+            }),
             _ => info(types, ty.element, typmod),
         });
-    Some(TypeInfo { oid, typmod, typtype: ty.typtype, element: element.map(Box::new) })
+    let element = element.map(Box::new);
+    Some(TypeInfo { oid, typmod, typtype: ty.typtype, element, delimiter: ty.delimiter })
 }
 
 /// How values of these types are read back.
 fn codecs(types: &HashMap<u32, TypeRow>) -> Types {
     Types::new(types.iter().map(|(oid, ty)| codec::TypeInfo {
         oid: *oid,
-        name: ty.name.clone(),
+        name: ty.told.clone(),
         kind: ty.typtype as u8,
         base: ty.base,
         element: ty.element,
@@ -452,7 +463,7 @@ mod tests {
 
     #[test]
     fn a_target_that_does_not_fit_says_why() {
-        let info = |oid| TypeInfo { oid, typmod: -1, typtype: 'b', element: None };
+        let info = |oid| TypeInfo { oid, typmod: -1, typtype: 'b', element: None, delimiter: b',' };
         let column = |name: &str, oid| ShapeColumn {
             name: name.into(),
             kind: Kind::of(&info(oid)),

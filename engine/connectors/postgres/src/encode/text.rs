@@ -2,9 +2,10 @@
 
 use bytes::{BufMut, BytesMut};
 use sluice_types::Value;
-use sluice_types::value::Extended;
+use sluice_types::value::{Array, Extended};
 
 use super::{MICROS_END, MICROS_MIN, OUTSIDE, Unfit, WRONG_TYPE};
+use crate::literal;
 
 const NUL: Unfit = "the character U+0000, which no text of the server holds";
 const TOO_LONG: Unfit = "longer text than the column keeps";
@@ -72,19 +73,21 @@ pub(super) fn put_char(value: &Value, out: &mut BytesMut) -> Result<(), Unfit> {
 }
 
 /// Anything whose text the server's input functions read.
-pub(super) fn put_any(value: &Value, out: &mut BytesMut) -> Result<(), Unfit> {
+pub(super) fn put_any(value: &Value, delimiter: u8, out: &mut BytesMut) -> Result<(), Unfit> {
     match value {
-        Value::Bool(flag) => out.put_slice(if *flag { b"true" } else { b"false" }),
-        Value::Int64(number) => digits((*number).into(), |text| put_text(text, out))?,
-        Value::Uint64(number) => digits((*number).into(), |text| put_text(text, out))?,
-        Value::Array(array) => put_array(array, out)?,
-        other => put(other, None, out)?,
+        Value::Array(array) => put_array(array, delimiter, out),
+        Value::Extended(extended) => put_extended(extended, out),
+        Value::Document(_) | Value::ObjectId(_) => Err(WRONG_TYPE),
+        other => put_text(&literal::text_of(other).ok_or(WRONG_TYPE)?, out),
     }
-    Ok(())
 }
 
 /// `{a,NULL,"b c"}`, for arrays whose elements go by text.
-fn put_array(array: &sluice_types::value::Array, out: &mut BytesMut) -> Result<(), Unfit> {
+fn put_array(array: &Array, delimiter: u8, out: &mut BytesMut) -> Result<(), Unfit> {
+    if array.dimensions.is_empty() {
+        out.put_slice(b"{}");
+        return Ok(());
+    }
     if array.dimensions.iter().any(|(_, lower)| *lower != 1) {
         for (length, lower) in &array.dimensions {
             let upper = i64::from(*lower) + i64::from(*length) - 1;
@@ -92,17 +95,13 @@ fn put_array(array: &sluice_types::value::Array, out: &mut BytesMut) -> Result<(
         }
         out.put_u8(b'=');
     }
-    if array.dimensions.is_empty() {
-        out.put_slice(b"{}");
-        return Ok(());
-    }
-    let mut items = array.items.iter();
-    put_dimension(&array.dimensions, &mut items, out)
+    put_dimension(&array.dimensions, &mut array.items.iter(), delimiter, out)
 }
 
 fn put_dimension(
     dimensions: &[(u32, i32)],
     items: &mut std::slice::Iter<'_, Value>,
+    delimiter: u8,
     out: &mut BytesMut,
 ) -> Result<(), Unfit> {
     let Some(((length, _), inner)) = dimensions.split_first() else {
@@ -111,9 +110,9 @@ fn put_dimension(
     out.put_u8(b'{');
     for index in 0..*length {
         if index > 0 {
-            out.put_u8(b',');
+            out.put_u8(delimiter);
         }
-        put_dimension(inner, items, out)?;
+        put_dimension(inner, items, delimiter, out)?;
     }
     out.put_u8(b'}');
     Ok(())
@@ -125,7 +124,7 @@ fn put_item(item: &Value, out: &mut BytesMut) -> Result<(), Unfit> {
         return Ok(());
     }
     let mut bare = BytesMut::new();
-    put_any(item, &mut bare)?;
+    put_any(item, b',', &mut bare)?;
     out.put_u8(b'"');
     for byte in bare {
         if matches!(byte, b'"' | b'\\') {

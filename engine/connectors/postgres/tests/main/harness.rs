@@ -190,7 +190,7 @@ impl Harness for PostgresHarness {
     }
 
     fn values() -> Vec<NativeValue> {
-        vec![]
+        crate::values::values()
     }
 
     async fn insert_literal(&self, table: &TableId, id: i64, literal: &str) {

@@ -7,3 +7,5 @@ mod conformance;
 mod harness;
 mod sink;
 mod target;
+#[path = "../source/values.rs"]
+mod values;

@@ -305,12 +305,7 @@ fn typed_values() -> Vec<(&'static str, ColumnType, Value, &'static str)> {
         ),
         ("uuid", T::Uuid, Value::Uuid([0xab; 16]), "abababab-abab-abab-abab-abababababab"),
         ("json", T::Json, Value::Json("{\"b\": 1,  \"a\":2}".into()), "{\"b\": 1,  \"a\":2}"),
-        (
-            "jsonb",
-            T::Json,
-            Value::Json("{\"a\": 1e400}".into()),
-            &*format!("{{\"a\": 1{}}}", "0".repeat(400)).leak(),
-        ),
+        ("jsonb", T::Json, Value::Json("{\"a\": 1.50}".into()), "{\"a\": 1.50}"),
         ("oid", T::Int64, Value::Int64(4_294_967_295), "4294967295"),
         ("public.mood", T::Enumeration, Value::Enum("sad".into()), "sad"),
         (

@@ -170,7 +170,7 @@ impl Harness for SourceHarness {
     }
 
     fn values() -> Vec<NativeValue> {
-        crate::conformance::values()
+        crate::values::values()
     }
 
     async fn insert_literal(&self, table: &TableId, id: i64, literal: &str) {
