@@ -55,7 +55,8 @@ impl<'a> PostgresTx<'a> {
     /// Something stood in the way of the folded events: the same again in ever smaller parts, in the order of the source, so that
     /// each finds the rows as they were there. A single event that fails even so is the one to blame.
     async fn apply_in_order(&mut self, events: &[Event], done: &mut Done) -> Result<()> {
-        let mut ahead = Vec::from([0..events.len()]);
+        let mut ahead: Vec<Range<usize>> = Vec::new();
+        ahead.push(0..events.len());
         // All of it at once is what has failed.
         let mut first = true;
         while let Some(part) = ahead.pop() {

@@ -145,7 +145,7 @@ async fn tls_in_every_mode() {
     let server = Postgres::start_with(PostgresOptions { tls: true, ..PostgresOptions::default() });
     let tls = sluice_servers::tls();
     let (ca, cert, key) = (&tls.ca, &tls.client_cert, &tls.client_key);
-    let host = |host: &str| format!("{}", server.url("postgres").replace("127.0.0.1", host));
+    let host = |host: &str| server.url("postgres").replace("127.0.0.1", host);
     for (host_name, settings, good) in [
         ("127.0.0.1", json!({ "mode": "disable" }), true),
         ("127.0.0.1", json!({ "mode": "prefer" }), true),
