@@ -13,10 +13,6 @@ use crate::route::{Router, adopt};
 use crate::session::Context;
 use crate::spec::{LineSpec, OnPositionLost, SnapshotMode};
 
-/// How often a session that goes on with a snapshot looks whether earlier commits are visible, and the pause in between.
-const SETTLES_MAX: u32 = 500;
-const SETTLE_PAUSE_MS: u64 = 20;
-
 /// Reads the target's checkpoint and refuses it if it is not ours to go on from.
 pub(crate) async fn read(context: &Context, sink: &mut dyn Sink, source: &str) -> Result<Option<Checkpoint>> {
     sink.prepare(&[]).await?;
@@ -247,26 +243,6 @@ pub(crate) async fn open(
     context.ports.state.supersede_dead_letters(&context.spec.pipeline, &[]).await?;
     *checkpoint = fresh;
     Ok(())
-}
-
-/// Waits until every view sees what an earlier session has applied. Where commits are in the log before they are visible, one
-/// of them may be in the target already, and a chunk that misses it would put older rows over it: those who had not finished
-/// at the start of this session have to, before the first chunk is read.
-pub(crate) async fn settle(context: &Context, source: &mut dyn Source, router: &Router) -> Result<()> {
-    let Some(table) = router.sources().into_iter().next() else { return Ok(()) };
-    let Visibility::ByXid { running: started, .. } = source.reread(&table, &[]).await?.1.visibility else {
-        return Ok(());
-    };
-    for _ in 0..SETTLES_MAX {
-        match source.reread(&table, &[]).await?.1.visibility {
-            Visibility::ByXid { running, .. } if running.iter().any(|xid| started.contains(xid)) => {
-                context.ports.clock.sleep_ms(SETTLE_PAUSE_MS).await;
-            }
-            _ => return Ok(()),
-        }
-    }
-    let what = "transactions that were open when the line started are open still";
-    Err(Error::new(ErrorKind::Timeout, what).remedy("The snapshot goes on when they have ended."))
 }
 
 /// Opens the stream at a start that the source can deliver from: where it holds its log for this line, or, if it has lost even

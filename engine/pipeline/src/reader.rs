@@ -29,6 +29,9 @@ const STREAM_TURN_MS: u64 = 5;
 /// A chunk that has landed waits so long for a stream that lags, in milliseconds; see [`crate::snapshot`].
 const CHUNK_WAIT_MS: u64 = 200;
 
+/// The pause between two looks whether chunks may be read, in milliseconds; see [`Source::settled`].
+const SETTLE_PAUSE_MS: u64 = 20;
+
 /// A line's transforms, held for the time of one session.
 pub(crate) type HeldTransform = OwnedMutexGuard<Box<dyn Transform>>;
 
@@ -71,6 +74,9 @@ pub(crate) struct ReaderState {
     /// A chunk that waits for the stream to pass its high mark, and until when.
     pub landed: Option<(Landed, i64)>,
     tick_micros: i64,
+    /// Every view sees what an earlier session has applied; when that is looked at next.
+    settled: bool,
+    settle_micros: i64,
     /// Target tables that a swapped plugin needs.
     prepare: Vec<TargetTable>,
     versions: Versions,
@@ -95,6 +101,8 @@ impl ReaderState {
             stream_turn_micros: 0,
             landed: None,
             tick_micros: 0,
+            settled: false,
+            settle_micros: 0,
             prepare: vec![],
             versions,
             failed: None,
@@ -127,7 +135,9 @@ impl Reader {
             {
                 return Err(error);
             }
-            self.snapshot.launch(&mut *self.source).await?;
+            if self.settled().await? {
+                self.snapshot.launch(&mut *self.source).await?;
+            }
             match self.wait().await {
                 Wake::Demand(Some(demand)) => self.state.demand = Some(demand),
                 Wake::Demand(None) => return self.confirm().await,
@@ -140,6 +150,16 @@ impl Reader {
                 Wake::Tick => self.tick().await?,
             }
         }
+    }
+
+    /// Whether chunks may be read: not before every view sees what an earlier session has applied. The stream goes on meanwhile.
+    async fn settled(&mut self) -> Result<bool> {
+        let now = self.clock.now_micros();
+        if !self.state.settled && self.snapshot.is_active() && now >= self.state.settle_micros {
+            self.state.settle_micros = now + SETTLE_PAUSE_MS as i64 * 1000;
+            self.state.settled = self.source.settled().await?;
+        }
+        Ok(self.state.settled)
     }
 
     async fn wait(&mut self) -> Wake {
@@ -210,6 +230,9 @@ impl Reader {
     /// Milliseconds until the next thing that has its time; at least one.
     fn next_timer(&self, now: i64) -> u64 {
         let mut at = self.state.tick_micros.max(now);
+        if !self.state.settled && self.snapshot.is_active() {
+            at = at.min(self.state.settle_micros);
+        }
         if self.state.stream_turn_micros > now {
             at = at.min(self.state.stream_turn_micros);
         }

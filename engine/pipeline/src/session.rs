@@ -101,9 +101,6 @@ async fn open(context: &Context) -> Result<(Run, Reader)> {
     let mut checkpoint = claim::claim(context, found, &mut *sink, &mut *source, &router, identity).await?;
     claim::open(context, &mut checkpoint, &mut *sink, &mut *source, &router).await?;
     router.skip_older(&checkpoint.snapshot, &checkpoint.position);
-    if !checkpoint.snapshot.is_read() {
-        claim::settle(context, &mut *source, &router).await?;
-    }
 
     let until_head = context.until == Until::Head || spec.mode == Mode::Batch;
     let head = if until_head { Some(source.head().await?) } else { None };

@@ -1,6 +1,7 @@
 //! From transactions to the batches that the line asks for.
 
 use std::collections::VecDeque;
+use std::sync::Arc;
 
 use sluice_types::ports::{Read, ReadLimits};
 use sluice_types::{Batch, Error, ErrorKind, Result};
@@ -17,11 +18,19 @@ pub(crate) struct Delivery {
     weight: usize,
     /// The last place that the line was told.
     told: Lsn,
+    generation: Arc<str>,
 }
 
 impl Delivery {
-    pub fn new(pieces: mpsc::Receiver<Vec<Piece>>, start: Lsn) -> Self {
-        Delivery { pieces, queue: VecDeque::new(), batch: Batch::default(), weight: 0, told: start }
+    pub fn new(pieces: mpsc::Receiver<Vec<Piece>>, start: Lsn, generation: Arc<str>) -> Self {
+        Delivery {
+            pieces,
+            queue: VecDeque::new(),
+            batch: Batch::default(),
+            weight: 0,
+            told: start,
+            generation,
+        }
     }
 
     /// The next changes; waits until there are some. Cancel safe.
@@ -71,7 +80,7 @@ impl Delivery {
                     let later = matches!(self.queue.front(), Some(Piece::Passed(_)));
                     if at > self.told && !later {
                         self.told = at;
-                        return Ok(Some(Read::Progress(at.position())));
+                        return Ok(Some(Read::Progress(at.position(&self.generation))));
                     }
                 }
                 Piece::Failed(_) => {
@@ -147,8 +156,6 @@ impl Delivery {
 
 #[cfg(test)]
 mod tests {
-    use std::sync::Arc;
-
     use sluice_types::{Change, Event, TableId, TableSchema, Transaction};
 
     use super::*;
@@ -165,7 +172,7 @@ mod tests {
             key: vec![],
         };
         let transaction =
-            Transaction { position: Lsn(end).position(), committed_micros: None, origin: None, xid: None };
+            Transaction { position: Lsn(end).position("g"), committed_micros: None, origin: None, xid: None };
         let event = Event::new(Arc::new(schema), Change::Truncate, 0, 0);
         Piece::Events(Events {
             transaction: Arc::new(transaction),
@@ -178,7 +185,7 @@ mod tests {
     /// Ends and lengths of what comes, `o` for open.
     async fn reads(pieces: Vec<Piece>, rows: usize) -> Vec<String> {
         let (to, from) = mpsc::channel(100);
-        let mut delivery = Delivery::new(from, Lsn(0));
+        let mut delivery = Delivery::new(from, Lsn(0), "g".into());
         for piece in pieces {
             to.send(vec![piece]).await.unwrap();
         }
@@ -200,10 +207,10 @@ mod tests {
     #[tokio::test]
     async fn small_transactions_are_gathered_and_never_divided() {
         let pieces = vec![piece(1, 3, true), piece(2, 3, true), piece(3, 3, true), Piece::Passed(Lsn(9))];
-        assert_eq!(reads(pieces, 7).await, ["[1, 2] 6", "[3] 3", "progress 0/9"]);
+        assert_eq!(reads(pieces, 7).await, ["[1, 2] 6", "[3] 3", "progress 0/9/g"]);
         let pieces =
             vec![Piece::Passed(Lsn(1)), Piece::Passed(Lsn(2)), piece(3, 1, true), Piece::Passed(Lsn(3))];
-        assert_eq!(reads(pieces, 7).await, ["progress 0/1", "progress 0/2", "[3] 1"]);
+        assert_eq!(reads(pieces, 7).await, ["progress 0/1/g", "progress 0/2/g", "[3] 1"]);
     }
 
     #[tokio::test]

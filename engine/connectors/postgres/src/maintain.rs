@@ -1,5 +1,9 @@
 //! What a line keeps at the source: its publication and its slot.
 //!
+//! Each time the slot is made the capture has a new *generation*, a word that the publication's comment keeps and every position
+//! carries: a checkpoint of another generation is lost, however the numbers compare. So a slot that was dropped and made again, and
+//! a server that was put back to a base backup (which holds no slots), never leave a hole.
+//!
 //! The publication names tables, never all of them, and has no filter: a filter over columns outside of the replica identity makes
 //! the source's own updates fail. Its comment remembers which tables are captured: one that somebody else took out, or dropped and
 //! made again, is a gap, which nothing here mends in silence.
@@ -44,6 +48,9 @@ pub(crate) struct Slot {
 /// What the comment of a publication says.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 struct Memory {
+    /// The slot's; changes whenever it is made.
+    #[serde(default)]
+    generation: String,
     /// The OIDs of the captured tables.
     tables: BTreeMap<String, u32>,
     /// Tables that were added and that transactions may have changed before: no transaction below this number may be left. Without
@@ -98,8 +105,8 @@ impl Keep<'_> {
         }))
     }
 
-    /// Makes sure that these tables are captured from now on, and says from where.
-    pub async fn hold(&self, tables: &[Table]) -> Result<Lsn> {
+    /// Makes sure that these tables are captured from now on, and says from where, and in which generation.
+    pub async fn hold(&self, tables: &[Table]) -> Result<(Lsn, String)> {
         let mut slot = self.slot().await?;
         if slot.as_ref().is_some_and(|slot| !slot.ours) {
             let what = format!("the slot {} is of another database or plugin", self.name);
@@ -120,9 +127,27 @@ impl Keep<'_> {
             }
         }
         match slot {
-            Some(slot) => Ok(slot.confirmed),
-            None => self.make_slot().await,
+            Some(slot) => Ok((slot.confirmed, self.memory().await?.generation)),
+            None => {
+                let generation = self.new_generation().await?;
+                Ok((self.make_slot().await?, generation))
+            }
         }
+    }
+
+    async fn memory(&self) -> Result<Memory> {
+        Ok(self.publication().await?.map(|publication| publication.memory).unwrap_or_default())
+    }
+
+    /// Noted before the slot is made: one that nobody noted is never taken for one that was.
+    async fn new_generation(&self) -> Result<String> {
+        const WORD: &str = "SELECT left(md5(random()::text || clock_timestamp()::text), 8)";
+        let row =
+            self.session.query_one(WORD, &[]).await.map_err(self.failed("the server can't be asked"))?;
+        let mut memory = self.memory().await?;
+        memory.generation = row.get(0);
+        self.run(&self.comment(&memory)?, "the publication could not be changed").await?;
+        Ok(memory.generation)
     }
 
     async fn publication(&self) -> Result<Option<Publication>> {
@@ -165,7 +190,7 @@ impl Keep<'_> {
         let names: Vec<String> = tables.iter().map(Table::from).collect();
         let memory = Memory {
             tables: tables.iter().map(|table| (table.id.to_string(), table.oid)).collect(),
-            pending: BTreeMap::new(),
+            ..Memory::default()
         };
         let sql = format!(
             "BEGIN; CREATE PUBLICATION {} FOR TABLE {} WITH (publish_via_partition_root = true); {} COMMIT",

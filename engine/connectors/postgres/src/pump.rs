@@ -3,7 +3,6 @@
 //! It reads as long as somebody takes what it reads, and tells the server at any time that we live and how far the target is: a
 //! target that is slow, or a line that stands still, costs the source its log, never the connection.
 
-use std::collections::VecDeque;
 use std::time::Duration;
 
 use bytes::{BufMut, Bytes, BytesMut};
@@ -17,12 +16,9 @@ use crate::protocol::wire::{self, Wire};
 
 /// How often the server hears of us at least, unless it is less patient.
 pub(crate) const STATUS_EVERY: Duration = Duration::from_secs(10);
-/// So many questions whether we live, each answered, within [`SHUTDOWN_WITHIN`]: the server shuts down, and waits for us to have
-/// everything durable in the target.
-const SHUTDOWN_PINGS: usize = 3;
-const SHUTDOWN_WITHIN: Duration = Duration::from_secs(1);
-/// The pause between two answers then.
-const SHUTDOWN_PAUSE: Duration = Duration::from_millis(20);
+/// A second question whether we live within this time, though the first was answered: the server shuts down, and waits for
+/// everything to be durable in the target.
+const SHUTDOWN_WITHIN: Duration = Duration::from_secs(4);
 /// A server that does not take a status for so long is gone.
 const STATUS_TIMEOUT: Duration = Duration::from_secs(20);
 
@@ -36,8 +32,8 @@ pub(crate) struct Pump {
     pub clock: std::sync::Arc<dyn Clock>,
     /// The last place that the server spoke of.
     pub received: Lsn,
-    /// When the server asked whether we live, lately.
-    pub pings: VecDeque<Instant>,
+    /// When the server asked last whether we live.
+    pub asked: Option<Instant>,
 }
 
 /// Why the pump stopped waiting.
@@ -89,7 +85,7 @@ impl Pump {
                     room.send(Ok(block));
                     if asked {
                         next_status = Instant::now();
-                        if self.shuts_down().await {
+                        if self.shuts_down() {
                             let what = "the server is shutting down";
                             break Some(Error::new(ErrorKind::Unreachable, what).remedy("It is tried again"));
                         }
@@ -127,20 +123,12 @@ impl Pump {
         wanted
     }
 
-    /// A server that shuts down waits until everything it has sent is durable in the target, for as long as we answer: we go, so
-    /// that it can. What was not confirmed comes again.
-    async fn shuts_down(&mut self) -> bool {
-        let now = Instant::now();
-        self.pings.push_back(now);
-        while self.pings.front().is_some_and(|at| now - *at > 4 * SHUTDOWN_WITHIN) {
-            self.pings.pop_front();
-        }
-        let often = |within| self.pings.iter().filter(|at| now - **at <= within).count() >= SHUTDOWN_PINGS;
-        if !often(SHUTDOWN_WITHIN) {
-            return false;
-        }
-        tokio::time::sleep(SHUTDOWN_PAUSE).await;
-        self.pings.front().is_some_and(|at| now - *at > SHUTDOWN_WITHIN)
+    /// A server that shuts down waits until everything it has sent is durable in the target, for as long as we answer. It asks us
+    /// again and again then; otherwise only when it has not heard of us for long, which it has. We go, so that it can: what was not
+    /// confirmed comes again.
+    fn shuts_down(&mut self) -> bool {
+        let before = self.asked.replace(Instant::now());
+        before.is_some_and(|before| before.elapsed() < SHUTDOWN_WITHIN)
     }
 
     async fn status(&mut self) -> Result<()> {

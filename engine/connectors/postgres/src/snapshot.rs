@@ -22,6 +22,7 @@ use crate::protocol::cursor::malformed;
 use crate::protocol::replication::Lsn;
 use crate::protocol::wire;
 use crate::relations::Followed;
+use crate::source::raise;
 
 /// Rows of the first chunk of a table whose rows may be of any size.
 const FIRST_ROWS: usize = 2_000;
@@ -104,12 +105,7 @@ impl PostgresChunks {
         }
         let mark = mark.ok_or_else(|| malformed("a view without its place in the log"))?;
         // On an idle source the stream may not come to this place by itself.
-        let high = Lsn::of(&mark.high)?;
-        self.wanted.send_if_modified(|wanted| {
-            let later = high > *wanted;
-            *wanted = (*wanted).max(high);
-            later
-        });
+        raise(&self.wanted, Lsn::of(&mark.high)?);
         Ok(View { mark, rows, cut })
     }
 
@@ -134,7 +130,7 @@ fn mark_of(row: &client::TextRow) -> Result<Mark> {
     let [Some(snapshot), Some(end)] = row.as_slice() else {
         return Err(malformed("a view without its place in the log"));
     };
-    Ok(Mark { high: lsn(end)?.position(), visibility: visibility(snapshot)? })
+    Ok(Mark { high: lsn(end)?.position(""), visibility: visibility(snapshot)? })
 }
 
 /// The key's columns, quoted, under the table's alias.

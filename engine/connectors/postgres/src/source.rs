@@ -1,6 +1,6 @@
 //! The source: one line's reader of one database.
 
-use std::collections::{HashMap, VecDeque};
+use std::collections::HashMap;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::Relaxed};
 use std::time::Duration;
@@ -54,6 +54,8 @@ pub(crate) struct PostgresSource {
     identity: Option<Arc<str>>,
     /// What `hold` holds.
     held: Option<FollowedTables>,
+    /// Of the capture.
+    generation: Arc<str>,
     /// Reads again by key.
     rereader: Option<PostgresChunks>,
     /// Where somebody waits for the stream to come to.
@@ -67,10 +69,11 @@ struct Streaming {
     confirm: watch::Sender<Lsn>,
     delivered: Arc<Delivered>,
     passed: Arc<AtomicU64>,
-    /// Where the target stood when the stream was opened, and where the slot did.
-    start: Lsn,
+    /// What an earlier session has delivered ends here; 0 while that is not known.
+    earlier: Arc<AtomicU64>,
+    /// Where the slot stood when the stream was opened.
     slot_start: Lsn,
-    /// Everything up to `start` is visible to every view from now on.
+    /// Everything up to `earlier` is visible to every view from now on.
     settled: bool,
     /// The end of the last transaction that had changes.
     changed: Arc<AtomicU64>,
@@ -115,6 +118,7 @@ pub(crate) async fn open(database: &Database, line: &LineContext) -> Result<Box<
         replication: None,
         identity: None,
         held: None,
+        generation: "".into(),
         rereader: None,
         wanted: Arc::new(watch::Sender::new(Lsn(0))),
         stream: None,
@@ -143,11 +147,17 @@ impl PostgresSource {
     }
 
     /// I12: the log holds everything after the checkpoint, and has come as far as that.
-    async fn prove(&self, from: Lsn) -> Result<Slot> {
+    async fn prove(&self, position: &Position) -> Result<Slot> {
+        let from = Lsn::of(position)?;
         let slot = self.keep().free_slot(true).await?;
         let slot = slot.ok_or_else(|| self.lost(format!("the slot {} is gone", self.name)))?;
         if let Some(reason) = &slot.lost {
             return Err(self.lost(format!("the slot {} was invalidated: {reason}", self.name)));
+        }
+        if Lsn::generation(position) != &*self.generation {
+            return Err(
+                self.lost(format!("the slot {} was made anew since the target's checkpoint", self.name))
+            );
         }
         if slot.confirmed > from {
             let what = format!(
@@ -205,6 +215,7 @@ impl PostgresSource {
         let delivered = Arc::new(Delivered::default());
         let passed = Arc::new(AtomicU64::new(slot.confirmed.0));
         let changed = Arc::new(AtomicU64::new(0));
+        let earlier = Arc::new(AtomicU64::new(if from.part > 0 { 0 } else { start.0 }));
         let status_every = match patience {
             0 => pump::STATUS_EVERY,
             patience => pump::STATUS_EVERY.min(Duration::from_millis(patience / 4 + 1)),
@@ -216,7 +227,7 @@ impl PostgresSource {
             status_every,
             clock: self.line.clock.clone(),
             received: slot.confirmed,
-            pings: VecDeque::new(),
+            asked: None,
         };
         tokio::spawn(pump.run());
         let keeper = Keeper {
@@ -237,22 +248,24 @@ impl PostgresSource {
             runtime: tokio::runtime::Handle::current(),
             tables,
             spill: self.line.spill.clone(),
+            generation: self.generation.clone(),
             start: from.clone(),
             xid,
             delivered: delivered.clone(),
             passed: passed.clone(),
             changed: changed.clone(),
+            earlier: earlier.clone(),
         };
         std::thread::Builder::new()
             .name("sluice-pg-decode".into())
             .spawn(move || stream::run(setup, blocks, pieces_to))
             .map_err(|error| Error::new(ErrorKind::Busy, "no thread could be started").because(error))?;
         Ok(Streaming {
-            delivery: Delivery::new(pieces, start),
+            delivery: Delivery::new(pieces, start, self.generation.clone()),
             confirm,
             delivered,
             passed,
-            start,
+            earlier,
             slot_start: slot.confirmed,
             settled: false,
             changed,
@@ -268,6 +281,15 @@ impl PostgresSource {
     fn new_chunks(&self) -> Result<PostgresChunks> {
         Ok(PostgresChunks::new(self.server.clone(), self.held()?.clone(), self.wanted.clone()))
     }
+}
+
+/// Moves a place on that somebody waits for, never back.
+pub(crate) fn raise(place: &watch::Sender<Lsn>, to: Lsn) {
+    place.send_if_modified(|at| {
+        let later = to > *at;
+        *at = (*at).max(to);
+        later
+    });
 }
 
 /// Whether commits may wait for a standby of this name.
@@ -362,10 +384,11 @@ impl Source for PostgresSource {
             followed.insert(schema.table.clone(), Followed { table, schema: schema.clone() });
         }
         // I5: made durable by the server before it answers.
-        let position = self.keep().hold(&held).await.map_err(|error| self.server.at(error))?;
+        let (start, generation) = self.keep().hold(&held).await.map_err(|error| self.server.at(error))?;
         self.held = Some(Arc::new(followed));
         self.rereader = None;
-        Ok(position.position())
+        self.generation = generation.into();
+        Ok(start.position(&self.generation))
     }
 
     async fn open(&mut self, from: &StreamStart, tables: &[Arc<TableSchema>]) -> Result<()> {
@@ -377,7 +400,7 @@ impl Source for PostgresSource {
             })
         });
         let followed: Vec<Followed> = followed.collect::<Result<_>>()?;
-        let slot = self.prove(Lsn::of(&from.position)?).await?;
+        let slot = self.prove(&from.position).await?;
         self.stream = Some(self.start_stream(from, &slot, followed).await?);
         Ok(())
     }
@@ -393,10 +416,10 @@ impl Source for PostgresSource {
     async fn head(&mut self) -> Result<Position> {
         // The stream passes it, on an idle source too.
         match keeper::beat(&self.server, &self.session).await {
-            Ok(head) => Ok(head.position()),
+            Ok(head) => Ok(head.position(&self.generation)),
             Err(error) if error.kind() == ErrorKind::Permission => {
                 tracing::debug!(%error, "the head is the end of the log");
-                Ok(keeper::log_end(&self.server, &self.session).await?.position())
+                Ok(keeper::log_end(&self.server, &self.session).await?.position(&self.generation))
             }
             Err(error) => Err(error),
         }
@@ -418,22 +441,19 @@ impl Source for PostgresSource {
 
     async fn settled(&mut self) -> Result<bool> {
         let Some(stream) = &mut self.stream else { return Ok(true) };
+        let earlier = Lsn(stream.earlier.load(Relaxed));
+        let wanted = earlier.max(stream.slot_start);
         // What the slot was allowed to forget was visible then.
-        stream.settled |= stream.start <= stream.slot_start;
-        if !stream.settled && stream.passed.load(Relaxed) >= stream.start.0 {
+        stream.settled |= earlier != Lsn(0) && earlier <= stream.slot_start;
+        if !stream.settled && earlier != Lsn(0) && stream.passed.load(Relaxed) >= earlier.0 {
             let row = self.session.query_one("SELECT pg_catalog.pg_current_snapshot()::text", &[]).await;
             let row =
                 row.map_err(|error| self.server.failed(&error, "the source can't be asked what is visible"))?;
             stream.delivered.forget_seen(&visibility(row.get(0))?);
-            stream.settled = !stream.delivered.has_any(stream.start);
+            stream.settled = !stream.delivered.has_any(earlier);
         }
         if !stream.settled {
-            let start = stream.start;
-            self.wanted.send_if_modified(|wanted| {
-                let later = start > *wanted;
-                *wanted = (*wanted).max(start);
-                later
-            });
+            raise(&self.wanted, wanted);
         }
         Ok(stream.settled)
     }
@@ -441,11 +461,7 @@ impl Source for PostgresSource {
     async fn confirm(&mut self, durable: &Position) -> Result<()> {
         let durable = Lsn::of(durable)?;
         if let Some(stream) = &self.stream {
-            stream.confirm.send_if_modified(|confirmed| {
-                let forward = durable > *confirmed;
-                *confirmed = (*confirmed).max(durable);
-                forward
-            });
+            raise(&stream.confirm, durable);
         }
         Ok(())
     }

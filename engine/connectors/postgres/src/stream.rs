@@ -59,12 +59,16 @@ pub(crate) struct Setup {
     pub runtime: tokio::runtime::Handle,
     pub tables: Vec<Followed>,
     pub spill: SpillRoom,
+    /// Of the capture; part of every position.
+    pub generation: Arc<str>,
     pub start: StreamStart,
     /// A transaction number in full, of the recent past.
     pub xid: u64,
     pub delivered: Arc<Delivered>,
     /// Everything up to here has been assembled: what the keeper looks at.
     pub passed: Arc<AtomicU64>,
+    /// What an earlier session has delivered ends here. Told by the transaction that it has delivered in part.
+    pub earlier: Arc<AtomicU64>,
     /// The end of the last transaction that has events.
     pub changed: Arc<AtomicU64>,
 }
@@ -336,7 +340,7 @@ impl Assembler {
     fn transaction(&mut self, xid: u32, origin: Option<Origin>, committed: Committed) -> Transaction {
         self.xid = full_xid(xid, self.xid);
         Transaction {
-            position: committed.end.position(),
+            position: committed.end.position(&self.setup.generation),
             committed_micros: Some(committed.micros),
             origin,
             xid: Some(self.xid),
@@ -350,7 +354,11 @@ impl Assembler {
         if committed.end <= self.start {
             return None;
         }
-        Some(std::mem::take(&mut self.setup.start.part))
+        let part = std::mem::take(&mut self.setup.start.part);
+        if part > 0 {
+            self.setup.earlier.store(committed.end.0, Relaxed);
+        }
+        Some(part)
     }
 
     fn has_passed(&mut self, end: Lsn) -> Result<()> {

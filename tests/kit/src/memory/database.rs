@@ -80,7 +80,7 @@ pub(super) struct Core {
     pub(super) tables: Contents,
     /// What snapshots see: `tables` without the effects of `unseen`.
     visible: Contents,
-    unseen: Vec<Arc<Logged>>,
+    pub(super) unseen: Vec<Arc<Logged>>,
     pub(super) log: VecDeque<Arc<Logged>>,
     /// The position of the last commit.
     pub(super) end: u64,

@@ -31,6 +31,8 @@ struct Stream {
     position: u64,
     /// And so many events of the next transaction.
     part: u64,
+    /// What an earlier session has delivered ends here.
+    earlier: u64,
 }
 
 impl MemorySource {
@@ -170,15 +172,16 @@ impl Source for MemorySource {
 
     async fn open(&mut self, from: &StreamStart, tables: &[Arc<TableSchema>]) -> Result<()> {
         let at = number(&from.position)?;
-        self.ask(|core| {
+        let earlier = self.ask(|core| {
             // I12: the log must hold everything after `from`; a position that it never reached is another history's.
             if core.kept_after > at || core.end < at || !core.marks.contains_key(&self.pipeline) {
                 return Err(lost(at, core.kept_after));
             }
-            Ok(())
+            let begun = core.log.iter().map(|logged| logged.position).find(|position| *position > at);
+            Ok(begun.filter(|_| from.part > 0).unwrap_or(at))
         })?;
         let tables = tables.iter().map(|table| (table.table.clone(), table.clone())).collect();
-        self.stream = Some(Stream { tables, position: at, part: from.part });
+        self.stream = Some(Stream { tables, position: at, part: from.part, earlier });
         Ok(())
     }
 
@@ -212,6 +215,11 @@ impl Source for MemorySource {
             let row = |key: &Key| stored.rows.get(&key.clone().into()).map(|row| (**row).clone());
             Ok((keys.iter().map(row).collect(), mark))
         })
+    }
+
+    async fn settled(&mut self) -> Result<bool> {
+        let Some(earlier) = self.stream.as_ref().map(|stream| stream.earlier) else { return Ok(true) };
+        self.ask(|core| Ok(core.unseen.iter().all(|unseen| unseen.position > earlier)))
     }
 
     async fn confirm(&mut self, durable: &Position) -> Result<()> {

@@ -20,9 +20,14 @@ impl Lsn {
         Some(Lsn(u64::from(part(high)?) << 32 | u64::from(part(low)?)))
     }
 
-    /// As the line knows it.
-    pub fn position(self) -> Position {
-        Position::from_number(self.0, self.to_string())
+    /// As the line knows it, in a capture of this generation (see [`crate::maintain`]).
+    pub fn position(self, generation: &str) -> Position {
+        Position::from_number(self.0, format!("{self}/{generation}"))
+    }
+
+    /// The generation of the capture that a position is of.
+    pub fn generation(position: &Position) -> &str {
+        position.text().splitn(3, '/').nth(2).unwrap_or_default()
     }
 
     /// The place that a position names.
@@ -88,7 +93,9 @@ mod tests {
         }
         assert_eq!(Lsn::parse("16"), None);
         assert_eq!(Lsn::parse("1/123456789"), None);
-        assert_eq!(Lsn::of(&Lsn(77).position()).unwrap(), Lsn(77));
+        let position = Lsn(77).position("ab12");
+        assert_eq!((Lsn::of(&position).unwrap(), Lsn::generation(&position)), (Lsn(77), "ab12"));
+        assert_eq!(position.text(), "0/4D/ab12");
     }
 
     #[test]

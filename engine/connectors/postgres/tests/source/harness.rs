@@ -141,9 +141,7 @@ impl Harness for SourceHarness {
         // The tasks of the source go on meanwhile.
         tokio::task::block_in_place(|| {
             let _ = std::fs::remove_dir_all(self.copy());
-            self.place.server.stop();
-            Self::copy_folder(&self.place.server.data_dir(), &self.copy());
-            self.place.server.start_again();
+            self.place.server.backup("copy");
         });
     }
 
