@@ -175,6 +175,10 @@ impl Source for BrokenSource {
         self.inner.confirm(durable).await
     }
 
+    async fn settled(&mut self) -> Result<bool> {
+        self.inner.settled().await
+    }
+
     async fn lag(&mut self, position: &Position) -> Result<Lag> {
         self.inner.lag(position).await
     }

@@ -139,6 +139,10 @@ impl Source for Faulty<Box<dyn Source>> {
         scripted(&*self.script, Call::Confirm, self.inner.confirm(durable)).await
     }
 
+    async fn settled(&mut self) -> Result<bool> {
+        self.inner.settled().await
+    }
+
     async fn retained(&mut self) -> Result<Option<u64>> {
         self.inner.retained().await
     }
