@@ -1,7 +1,7 @@
 //! Where the line's checkpoint is kept: in the target, saved in the transaction of the rows (I2).
 
 use sluice_types::{Checkpoint, Error, ErrorKind, PipelineId, Result};
-use tokio_postgres::Client;
+use tokio_postgres::{Client, Statement};
 
 /// The table, with its schema.
 pub(crate) const TABLE: &str = "sluice.sluice_checkpoint";
@@ -47,26 +47,32 @@ pub(crate) async fn lock(
     }
 }
 
-/// Saves it if the epoch is still the expected one. `false`: it is not.
-pub(crate) async fn save(
+/// Saves it for a line that has none yet. `false`: there is one.
+pub(crate) async fn begin(
     client: &Client,
     checkpoint: &Checkpoint,
     text: &str,
-    expected: Option<u64>,
 ) -> Result<bool, tokio_postgres::Error> {
     let (pipeline, epoch) = (&*checkpoint.pipeline.0, checkpoint.epoch as i64);
-    let saved = match expected {
-        None => {
-            client.query_one(LOCK, &[&pipeline]).await?;
-            let sql = "INSERT INTO sluice.sluice_checkpoint VALUES ($1, $2, $3) ON CONFLICT DO NOTHING";
-            client.execute(sql, &[&pipeline, &epoch, &text]).await?
-        }
-        Some(expected) => {
-            let sql = "UPDATE sluice.sluice_checkpoint SET epoch = $2, checkpoint = $3 WHERE pipeline = $1 AND epoch = $4";
-            client.execute(sql, &[&pipeline, &epoch, &text, &(expected as i64)]).await?
-        }
-    };
-    Ok(saved == 1)
+    client.query_one(LOCK, &[&pipeline]).await?;
+    let sql = "INSERT INTO sluice.sluice_checkpoint VALUES ($1, $2, $3) ON CONFLICT DO NOTHING";
+    Ok(client.execute(sql, &[&pipeline, &epoch, &text]).await? == 1)
+}
+
+/// Saves it where the epoch is still the expected one.
+pub(crate) const SAVE: &str =
+    "UPDATE sluice.sluice_checkpoint SET epoch = $2, checkpoint = $3 WHERE pipeline = $1 AND epoch = $4";
+
+/// Runs [`SAVE`]. `false`: another engine's epoch is there.
+pub(crate) async fn save(
+    client: &Client,
+    statement: &Statement,
+    checkpoint: &Checkpoint,
+    text: &str,
+    expected: u64,
+) -> Result<bool, tokio_postgres::Error> {
+    let (pipeline, epoch) = (&*checkpoint.pipeline.0, checkpoint.epoch as i64);
+    Ok(client.execute(statement, &[&pipeline, &epoch, &text, &(expected as i64)]).await? == 1)
 }
 
 /// Removes it.

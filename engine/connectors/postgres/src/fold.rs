@@ -103,7 +103,10 @@ impl<'e> Segment<'e> {
             let same = last.filter(|(schema, _)| std::ptr::eq(*schema, Arc::as_ptr(&event.table)));
             let table = match same {
                 Some((_, table)) => table,
-                None => segment.table(plan_of(&event.table)?),
+                None => match segment.table(plan_of(&event.table)?) {
+                    Some(table) => table,
+                    None => break,
+                },
             };
             last = Some((Arc::as_ptr(&event.table), table));
             let plan = segment.tables[table as usize].plan.clone();
@@ -120,12 +123,17 @@ impl<'e> Segment<'e> {
         Ok(segment)
     }
 
-    fn table(&mut self, plan: Arc<Plan>) -> u32 {
-        let known = self.tables.iter().position(|table| Arc::ptr_eq(&table.plan, &plan));
-        known.unwrap_or_else(|| {
-            self.tables.push(TableSteps { plan, steps: vec![] });
-            self.tables.len() - 1
-        }) as u32
+    /// The place of a plan's steps. `None`: another plan writes the same table (it changed its shape, or several tables go into
+    /// one), and nobody looks for keys in common.
+    fn table(&mut self, plan: Arc<Plan>) -> Option<u32> {
+        if let Some(known) = self.tables.iter().position(|table| Arc::ptr_eq(&table.plan, &plan)) {
+            return Some(known as u32);
+        }
+        if self.tables.iter().any(|table| table.plan.shape.oid == plan.shape.oid) {
+            return None;
+        }
+        self.tables.push(TableSteps { plan, steps: vec![] });
+        Some((self.tables.len() - 1) as u32)
     }
 
     fn is_empty(&self) -> bool {

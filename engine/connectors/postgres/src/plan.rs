@@ -174,21 +174,19 @@ impl Plan {
         columns.iter().copied().filter(|&index| !self.by_row || self.columns[index as usize].always_aside)
     }
 
-    /// `unnest(..) AS s(..)` of rows with these columns. The first parameter is `$first`.
-    fn rows(&self, columns: &[u32], first: usize) -> String {
+    /// `unnest(..) AS s(..)` of rows with these columns, and behind them of the keys `k0, ..` of these columns.
+    fn rows(&self, columns: &[u32], keys: &[usize]) -> String {
         let mut parameters = Vec::new();
         let mut names = Vec::new();
         if self.by_row {
-            parameters.push(format!("${first}::{}[]", self.shape.quoted()));
+            parameters.push(format!("$1::{}[]", self.shape.quoted()));
             names.extend((0..self.shape.columns.len()).map(|place| format!("c{place}")));
         }
-        for index in self.asides(columns) {
-            parameters.push(format!(
-                "${}::{}",
-                first + parameters.len(),
-                self.columns[index as usize].aside.array
-            ));
-            names.push(format!("a{index}"));
+        let asides = self.asides(columns).map(|index| (index as usize, format!("a{index}")));
+        let keys = keys.iter().enumerate().map(|(at, &index)| (index, format!("k{at}")));
+        for (index, name) in asides.chain(keys) {
+            parameters.push(format!("${}::{}", parameters.len() + 1, self.columns[index].aside.array));
+            names.push(name);
         }
         format!("unnest({}) AS s({})", parameters.join(", "), names.join(", "))
     }
@@ -262,7 +260,7 @@ impl Plan {
             self.shape.quoted(),
             self.names(&all),
             values.join(", "),
-            self.rows(&all, 1),
+            self.rows(&all, &[]),
             self.names(&key)
         )
     }
@@ -298,7 +296,7 @@ impl Plan {
         Some(format!(
             "UPDATE {} SET {set} FROM {} WHERE {}",
             self.table(),
-            self.rows(&sent, 1),
+            self.rows(&sent, &[]),
             self.has_key_of_row()
         ))
     }
@@ -333,8 +331,8 @@ impl Plan {
         )
     }
 
-    /// The parts of [`Plan::relocate`] that come before it: rows that stand under the new key of a row that is there under its old
-    /// one. Both are the same row, of which a chunk of a snapshot has brought the later state.
+    /// What comes before [`Plan::relocate`]: deletes rows that stand under the new key of a row that is there under its old one.
+    /// Both are the same row, of which a chunk of a snapshot has brought the later state.
     pub fn make_way(&self) -> String {
         let count = self.key.len();
         let mut names: Vec<String> = (0..count).map(|at| format!("k{at}")).collect();
@@ -362,35 +360,19 @@ impl Plan {
         )
     }
 
-    /// Gives a row another key, and sets these columns. The old keys are the first parameters, each with one element.
+    /// Gives rows another key, and sets these columns. The old keys are the last parameters.
     pub fn relocate(&self, present: &[u32]) -> String {
-        let count = self.key.len();
         let sent = self.sent(present);
-        let keys = self.keys(1, false).replace(" AS s(", " AS f(");
-        let old: Vec<String> = self
-            .key
-            .iter()
-            .enumerate()
-            .map(|(at, &index)| {
-                let column = &self.columns[index];
-                format!(
-                    "t.{} = {}",
-                    quote(&column.name),
-                    column.aside.of_cast(&format!("k{at}")).replacen("s.", "f.", 1)
-                )
-            })
-            .collect();
         let set: Vec<String> = sent
             .iter()
-            .filter(|&&index| !self.columns[index as usize].identity_always)
             .map(|&index| format!("{} = {}", quote(&self.columns[index as usize].name), self.value(index)))
             .collect();
         format!(
-            "UPDATE {} SET {} FROM {}, {keys} WHERE {}",
+            "UPDATE {} SET {} FROM {} WHERE {}",
             self.table(),
             set.join(", "),
-            self.rows(&sent, count + 1),
-            old.join(" AND ")
+            self.rows(&sent, &self.key),
+            self.has_key("t")
         )
     }
 }

@@ -35,12 +35,11 @@ const FIXED: &[(&str, &str)] = &[
 ];
 
 /// The same, of servers that have them.
-const FIXED_IF_THERE: &[(&str, &str)] = &[
-    ("idle_session_timeout", "0"),
-    ("transaction_timeout", "0"),
-    // A statement whose client is gone ends soon, and gives its locks back.
-    ("client_connection_check_interval", "2s"),
-];
+const FIXED_IF_THERE: &[(&str, &str)] = &[("idle_session_timeout", "0"), ("transaction_timeout", "0")];
+
+/// A statement whose client is gone ends soon, and gives its locks back. Not every system of a server can do it.
+const NOTICE_GONE: &str = "SELECT set_config(name, '2s', false) FROM pg_catalog.pg_settings \
+    WHERE name = 'client_connection_check_interval' AND pg_catalog.version() LIKE '%linux%';";
 
 /// A writer's, unless the user says otherwise: what the server cuts off comes again, and is cut off again; a lock that somebody
 /// keeps is told.
@@ -119,6 +118,7 @@ pub(crate) fn sql(role: Role, own: &BTreeMap<String, String>) -> String {
             "SELECT set_config(name, {value}, false) FROM pg_catalog.pg_settings WHERE name = {name};"
         ));
     }
+    sql.push_str(NOTICE_GONE);
     sql
 }
 

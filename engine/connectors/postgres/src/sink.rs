@@ -178,13 +178,18 @@ impl PostgresSink {
         Ok(())
     }
 
-    /// A prepared statement.
+    /// A prepared statement over a table.
     pub(crate) async fn statement(&mut self, plan: &Plan, sql: &str) -> Result<Statement> {
+        self.prepared(sql).await.map_err(|error| self.failed(&error, plan))
+    }
+
+    /// A prepared statement.
+    async fn prepared(&mut self, sql: &str) -> Result<Statement, PgError> {
         if let Some(statement) = self.statements.get(sql) {
             return Ok(statement.clone());
         }
         let client = self.client();
-        let prepared = self.send(client.prepare(sql)).await.map_err(|error| self.failed(&error, plan))?;
+        let prepared = self.send(client.prepare(sql)).await?;
         if self.statements.len() >= STATEMENTS_MAX {
             self.statements.clear();
         }

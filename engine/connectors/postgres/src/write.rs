@@ -3,8 +3,12 @@
 //! - Complete rows that are probably new are copied straight in, guarded by a savepoint. A row that is there already makes the copy
 //!   fail, and then they go as an upsert. So the copy needs no proof that the table is empty: a unique index over the key is one.
 //! - Few rows, and rows that are there, go as one array of the table's own row type, which `unnest` makes rows of again. This needs
-//!   no staging table, so it also works in a transaction that is to be prepared, and costs the server less (see the measurements in
-//!   `ARCHITECTURE.md` of this folder).
+//!   no staging table, so it also works in a transaction that is to be prepared, and has the server work less.
+//!
+//! Measured, 20 columns, 500 bytes, 10,000 rows a statement, microseconds of the server's CPU per row (PostgreSQL 15; in brackets
+//! 1,000 rows): direct copy 2.4 (4.3); array of rows: insert 3.9 (3.6), insert or update 5.1 (4.0) when all are new, update 7.5
+//! (8.8); one array per column: insert or update 6.8 (6.2), update 9.4 (10.7); copy to an unlogged staging table and update from
+//! it, the table truncated each time 8.3 (11.8), emptied by DELETE 8.4 (15.4). The server's own logical replication: 13.
 
 use std::sync::Arc;
 
@@ -67,8 +71,9 @@ impl PostgresSink {
             self.update(segment, &table.plan, &table.steps, done).await?;
         }
         for table in &segment.tables {
-            for step in of(&table.steps, |op| op == Op::Move) {
-                self.relocate(segment, &table.plan, step, done).await?;
+            let moves = of(&table.steps, |op| op == Op::Move);
+            for part in moves.chunks(FEED_ROWS_MAX) {
+                self.relocate(segment, &table.plan, part, done).await?;
             }
         }
         for table in &segment.tables {
@@ -108,7 +113,8 @@ impl PostgresSink {
             let found = self.feed(plan, sql, &rows).await?;
             done.rows += found;
             if found < part.len() as u64 {
-                let missing = self.missing(segment, plan, part).await?;
+                let keys = feed::keys(segment, plan, part)?;
+                let missing = self.missing(plan, part, &keys).await?;
                 self.upsert(segment, plan, &missing, done).await?;
             }
         }
@@ -123,7 +129,8 @@ impl PostgresSink {
                 };
                 done.rows += found;
                 if found < part.len() as u64 {
-                    for step in self.missing(segment, plan, part).await? {
+                    let keys = feed::keys(segment, plan, part)?;
+                    for step in self.missing(plan, part, &keys).await? {
                         done.partial.extend(segment.events_of(step));
                     }
                 }
@@ -132,15 +139,9 @@ impl PostgresSink {
         Ok(())
     }
 
-    /// The steps whose rows are not there.
-    async fn missing<'s>(
-        &mut self,
-        segment: &Segment<'_>,
-        plan: &Plan,
-        steps: &[&'s Step],
-    ) -> Result<Vec<&'s Step>> {
-        let keys = feed::keys(segment, plan, steps)?;
-        let rows = self.query(plan, plan.missing(), &keys).await?;
+    /// The steps whose rows are not there, under these keys of theirs.
+    async fn missing<'s>(&mut self, plan: &Plan, steps: &[&'s Step], keys: &[Raw]) -> Result<Vec<&'s Step>> {
+        let rows = self.query(plan, plan.missing(), keys).await?;
         let place = |row: &tokio_postgres::Row| row.try_get::<_, i64>(0).ok();
         Ok(rows.iter().filter_map(place).filter_map(|at| steps.get(at as usize - 1).copied()).collect())
     }
@@ -231,15 +232,14 @@ impl PostgresSink {
         Ok(done)
     }
 
-    /// Gives one row another key: a real update, so that what refers to it and columns that sluice does not write stay.
+    /// Gives rows other keys: by a real update, so that what refers to them and columns that sluice does not write stay.
     async fn relocate(
         &mut self,
         segment: &Segment<'_>,
         plan: &Plan,
-        step: &Step,
+        steps: &[&Step],
         done: &mut Done,
     ) -> Result<()> {
-        let one = [step];
         if let Some(name) = plan.fixed_key() {
             let what = format!("the key {name} is GENERATED ALWAYS AS IDENTITY, so no row can get another");
             let sql = format!(
@@ -249,21 +249,25 @@ impl PostgresSink {
             );
             return Err(Error::new(ErrorKind::TargetSchema, what).at_table(&plan.schema.table).remedy(sql));
         }
-        let (old, new) = (feed::keys(segment, plan, &one)?, feed::new_keys(segment, plan, &one)?);
-        let both: Vec<Raw> = feed::keys(segment, plan, &one)?.into_iter().chain(new).collect();
+        let mut both = feed::keys(segment, plan, steps)?;
+        both.extend(feed::new_keys(segment, plan, steps)?);
         done.rows += self.feed(plan, plan.make_way(), &both).await?;
-        let present = plan.present(|slot| segment.value(step, slot).is_present());
-        let rows = feed::rows(segment, plan, &one, &plan.sent(&present))?;
-        let all: Vec<Raw> = old.into_iter().chain(rows).collect();
-        let found = self.feed(plan, plan.relocate(&present), &all).await?;
-        done.rows += found;
-        if found > 0 {
-            return Ok(());
+        for (present, group) in by_columns(segment, plan, steps) {
+            let mut rows = feed::rows(segment, plan, &group, &plan.sent(&present))?;
+            rows.extend(feed::keys(segment, plan, &group)?);
+            let found = self.feed(plan, plan.relocate(&present), &rows).await?;
+            done.rows += found;
+            if found == group.len() as u64 {
+                continue;
+            }
+            let keys = feed::new_keys(segment, plan, &group)?;
+            let missing = self.missing(plan, &group, &keys).await?;
+            if present.len() == plan.columns.len() {
+                self.upsert(segment, plan, &missing, done).await?;
+            } else {
+                done.partial.extend(missing.iter().map(|step| step.event as usize));
+            }
         }
-        if present.len() == plan.columns.len() {
-            return self.upsert(segment, plan, &one, done).await;
-        }
-        done.partial.push(step.event as usize);
         Ok(())
     }
 

@@ -168,3 +168,12 @@ fn a_truncate_stands_alone() {
 fn keys_that_may_be_the_same_are_not_folded() {
     assert_eq!(folded(vec![insert(1, 1), put(1, 2)], true), [["Insert 1 1"], ["Update 1 2"]]);
 }
+
+#[test]
+fn two_shapes_of_one_table_are_not_mixed() {
+    let (one, two) = (schema(), schema());
+    let plans = [plan(&one, false), plan(&two, false)];
+    let events = [Event::new(one.clone(), insert(1, 1), 0, 0), Event::new(two.clone(), delete(1), 0, 1)];
+    let plan_of = |schema: &Arc<TableSchema>| Ok(plans[usize::from(Arc::ptr_eq(schema, &two))].clone());
+    assert_eq!(Segment::fold(&events, 0..2, plan_of).unwrap().end, 1);
+}

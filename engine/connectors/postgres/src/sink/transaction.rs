@@ -246,7 +246,16 @@ impl SinkTx for PostgresTx<'_> {
     async fn save(&mut self, checkpoint: &Checkpoint, expected: Option<u64>) -> Result<()> {
         let text = checkpoint::text(checkpoint)?;
         let client = self.sink.client();
-        let saved = self.sink.send(checkpoint::save(&client, checkpoint, &text, expected)).await;
+        let saved = match expected {
+            None => self.sink.send(checkpoint::begin(&client, checkpoint, &text)).await,
+            Some(expected) => match self.sink.prepared(checkpoint::SAVE).await {
+                Ok(statement) => {
+                    let save = checkpoint::save(&client, &statement, checkpoint, &text, expected);
+                    self.sink.send(save).await
+                }
+                Err(error) => Err(error),
+            },
+        };
         match saved.map_err(|error| self.sink.server.failed(&error, "the checkpoint can't be saved"))? {
             true => Ok(()),
             false => Err(checkpoint::fenced()),
