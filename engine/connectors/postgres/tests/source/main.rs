@@ -4,5 +4,8 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
 mod conformance;
+mod follow;
 mod harness;
+mod slot;
+mod stream;
 mod values;
