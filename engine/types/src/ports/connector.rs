@@ -77,6 +77,12 @@ pub trait Endpoint: Send + Sync {
     /// What it can do.
     fn capabilities(&self) -> Capabilities;
 
+    /// Rows and bytes of images above which one of the source's transactions is large for this target, where the configuration
+    /// (`large_transactions`) does not say it.
+    fn large_transaction(&self) -> (u64, u64) {
+        (1_000_000, 512 << 20)
+    }
+
     /// A description without credentials: a path, a host and a database.
     fn address(&self) -> String;
 

@@ -71,6 +71,10 @@ impl Endpoint for Faulty<Arc<dyn Endpoint>> {
         self.inner.capabilities()
     }
 
+    fn large_transaction(&self) -> (u64, u64) {
+        self.inner.large_transaction()
+    }
+
     fn address(&self) -> String {
         self.inner.address()
     }

@@ -1,0 +1,408 @@
+//! The settings of one MongoDB database.
+
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::Duration;
+
+use mongodb::options::{AuthMechanism, ConnectionString, HostInfo};
+use sluice_types::ports::Endpoint;
+use sluice_types::{Finding, ErrorKind, Secret, Settings};
+
+use crate::endpoint::Database;
+use crate::values::Microseconds;
+
+/// The kind's name.
+pub(crate) const KIND: &str = "mongodb";
+/// How the server's log names this client, unless `application_name` or the URL says so.
+pub(crate) const APP_NAME: &str = "sluice";
+/// Milliseconds, unless `timeouts` says so.
+const CONNECT_MS: u64 = 10_000;
+const SELECT_MS: u64 = 10_000;
+const OPERATION_MS: u64 = 90_000;
+const COMMIT_MS: u64 = 60_000;
+/// Connections of one process to one database, unless `pool` says so.
+const POOL_MAX: u64 = 10;
+
+/// MongoDB: `kind: mongodb`.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Connector;
+
+/// What one database's configuration says.
+#[derive(Debug)]
+pub(crate) struct Config {
+    /// The database's name in the configuration.
+    pub name: String,
+    /// With credentials in it.
+    pub url: Secret,
+    /// The database on the server.
+    pub database: String,
+    /// The hosts and the database, without credentials.
+    pub address: String,
+    pub tls: Option<Tls>,
+    pub auth_source: Option<String>,
+    pub auth_mechanism: Option<AuthMechanism>,
+    pub read_preference: Option<ReadPreference>,
+    pub retry_reads: Option<bool>,
+    pub retry_writes: Option<bool>,
+    /// `None`: what the URL says, else [`APP_NAME`].
+    pub application_name: Option<String>,
+    pub user: Option<String>,
+    pub password: Option<Secret>,
+    pub pool: Pool,
+    pub timeouts: Timeouts,
+    pub microseconds: Microseconds,
+}
+
+/// `tls:`
+#[derive(Debug, Default)]
+pub(crate) struct Tls {
+    pub mode: TlsMode,
+    pub ca: Option<PathBuf>,
+    pub cert: Option<PathBuf>,
+    pub key: Option<PathBuf>,
+}
+
+/// `tls.mode:`
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) enum TlsMode {
+    Disable,
+    /// Encrypted, with whoever answers.
+    Require,
+    /// The certificate and the host's name are verified.
+    #[default]
+    VerifyFull,
+}
+
+/// `read_preference:`
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum ReadPreference {
+    Primary,
+    PrimaryPreferred,
+    Secondary,
+    SecondaryPreferred,
+    Nearest,
+}
+
+/// `pool:`
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Pool {
+    pub min: Option<u32>,
+    pub max: u32,
+    pub idle: Option<Duration>,
+}
+
+/// `timeouts:`
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Timeouts {
+    /// Making a connection.
+    pub connect: Duration,
+    /// Finding a primary.
+    pub select: Duration,
+    /// One command.
+    pub operation: Duration,
+    /// A commit, with everything that is tried until its result is known.
+    pub commit: Duration,
+}
+
+impl sluice_types::ports::Connector for Connector {
+    fn kind(&self) -> &'static str {
+        KIND
+    }
+
+    fn parse(&self, name: &str, settings: &mut Settings, base: &Path) -> Option<Arc<dyn Endpoint>> {
+        Config::read(name, settings, base).map(|config| Arc::new(Database::new(config)) as _)
+    }
+
+    fn settings_schema(&self) -> serde_json::Value {
+        schema()
+    }
+}
+
+impl Config {
+    /// Reads the settings. Every finding goes into them; `None` if there was an error among these.
+    pub fn read(name: &str, settings: &mut Settings, base: &Path) -> Option<Self> {
+        let url = settings.need_text("url", "such as mongodb://user:password@host:27017/?replicaSet=rs0");
+        let database = settings.take_text("database");
+        let tls = tls(settings, base);
+        let auth = auth(settings);
+        let preferences = [
+            ("primary", ReadPreference::Primary),
+            ("primaryPreferred", ReadPreference::PrimaryPreferred),
+            ("secondary", ReadPreference::Secondary),
+            ("secondaryPreferred", ReadPreference::SecondaryPreferred),
+            ("nearest", ReadPreference::Nearest),
+        ];
+        let read_preference = word(settings, "read_preference", &preferences);
+        let retry_reads = settings.take_bool("retry_reads");
+        let retry_writes = settings.take_bool("retry_writes");
+        let application_name = settings.take_text("application_name");
+        let user = settings.take_text("user");
+        let password = settings.take_text("password").map(Secret::new);
+        let pool = pool(settings);
+        let timeouts = timeouts(settings);
+        let rules = [("reject", Microseconds::Reject), ("truncate", Microseconds::Truncate)];
+        let microseconds = word(settings, "microseconds", &rules);
+        let (url, address, database) = url_and_database(settings, url?, database)?;
+        let (auth_source, auth_mechanism) = auth?;
+        Some(Config {
+            name: name.to_string(),
+            url,
+            database,
+            address,
+            tls: tls?,
+            auth_source,
+            auth_mechanism,
+            read_preference: read_preference?,
+            retry_reads,
+            retry_writes,
+            application_name,
+            user,
+            password,
+            pool: pool?,
+            timeouts,
+            microseconds: microseconds?.unwrap_or_default(),
+        })
+    }
+}
+
+/// `Some(None)` where the key is missing, `None` where it is wrong.
+fn word<T: Copy>(settings: &mut Settings, key: &'static str, words: &[(&'static str, T)]) -> Option<Option<T>> {
+    let there = settings.has(key);
+    let found = settings.take_word(key, words);
+    (found.is_some() || !there).then_some(found)
+}
+
+/// The URL, its address without credentials, and the database.
+fn url_and_database(
+    settings: &mut Settings,
+    url: String,
+    database: Option<String>,
+) -> Option<(Secret, String, String)> {
+    let parsed = match ConnectionString::parse(&url) {
+        Ok(parsed) => parsed,
+        Err(error) => {
+            // The driver quotes the URL: where it may hold a password, its words are not repeated.
+            let why = if url.contains('@') { String::new() } else { format!(": {error}") };
+            let what = format!("`url` is not a connection string of MongoDB{why}");
+            settings.reject("url", what, "such as mongodb://user:password@host:27017/?replicaSet=rs0, with special characters of the password percent-encoded");
+            return None;
+        }
+    };
+    let hosts = match &parsed.host_info {
+        HostInfo::HostIdentifiers(hosts) => {
+            hosts.iter().map(ToString::to_string).collect::<Vec<_>>().join(",")
+        }
+        HostInfo::DnsRecord(host) => host.clone(),
+        _ => "mongodb".into(),
+    };
+    let Some(database) = database.or(parsed.default_database) else {
+        settings.reject("database", "`database` is missing", "the database on the server, such as `database: app`");
+        return None;
+    };
+    let bad = |character: char| "/\\. \"$*<>:|?\0".contains(character);
+    if database.is_empty() || database.contains(bad) || ["admin", "local", "config"].contains(&database.as_str()) {
+        settings.reject("database", "not a database that rows can be written to", "a name without / \\ . \" $ and spaces, and not admin, local or config");
+        return None;
+    }
+    Some((Secret::new(url), format!("{hosts}/{database}"), database))
+}
+
+/// `Some(None)` where nothing is said of it.
+fn tls(settings: &mut Settings, base: &Path) -> Option<Option<Tls>> {
+    let there = settings.has("tls");
+    let Some(mut nested) = settings.take_settings("tls") else { return (!there).then_some(None) };
+    let words = [
+        ("disable", Some(TlsMode::Disable)),
+        ("require", Some(TlsMode::Require)),
+        ("verify-ca", None),
+        ("verify-full", Some(TlsMode::VerifyFull)),
+    ];
+    let mode = match word(&mut nested, "mode", &words) {
+        Some(Some(Some(mode))) => Some(mode),
+        Some(Some(None)) => {
+            let what = "`mode: verify-ca` is not built yet for MongoDB: its driver verifies the host's name with the certificate";
+            let finding = Finding::error(ErrorKind::NotBuilt, nested.path_of("mode"), what, "write verify-full");
+            nested.find(finding);
+            None
+        }
+        Some(None) => Some(TlsMode::default()),
+        None => None,
+    };
+    let mut path = |key| nested.take_text(key).map(|path| base.join(path));
+    let (ca, cert, key) = (path("ca"), path("cert"), path("key"));
+    if key.is_some() && cert.is_none() {
+        nested.reject("cert", "`cert` is missing beside `key`", "the client's certificate, as PEM");
+    }
+    let orphan = key.is_some() && cert.is_none();
+    settings.absorb(nested);
+    mode.filter(|_| !orphan).map(|mode| Some(Tls { mode, ca, cert, key }))
+}
+
+type Auth = (Option<String>, Option<AuthMechanism>);
+
+fn auth(settings: &mut Settings) -> Option<Auth> {
+    let there = settings.has("auth");
+    let Some(mut nested) = settings.take_settings("auth") else { return (!there).then_some((None, None)) };
+    let source = nested.take_text("source");
+    let mechanisms = ["SCRAM-SHA-1", "SCRAM-SHA-256", "MONGODB-X509", "PLAIN"];
+    let words = mechanisms.map(|name| (name, name));
+    let mechanism = word(&mut nested, "mechanism", &words);
+    settings.absorb(nested);
+    let mechanism = mechanism?.map(|name| match name {
+        "SCRAM-SHA-1" => AuthMechanism::ScramSha1,
+        "SCRAM-SHA-256" => AuthMechanism::ScramSha256,
+        "MONGODB-X509" => AuthMechanism::MongoDbX509,
+        _ => AuthMechanism::Plain,
+    });
+    Some((source, mechanism))
+}
+
+fn pool(settings: &mut Settings) -> Option<Pool> {
+    let there = settings.has("pool");
+    let Some(mut nested) = settings.take_settings("pool") else {
+        return (!there).then_some(Pool { min: None, max: POOL_MAX as u32, idle: None });
+    };
+    let min = nested.take_number("min", 0);
+    let max = nested.take_number("max", 1).unwrap_or(POOL_MAX);
+    let idle = nested.take_number("idle_secs", 1).map(Duration::from_secs);
+    if min.is_some_and(|min| min > max) {
+        nested.reject("min", "`min` is above `max`", format!("{max} or less"));
+    }
+    settings.absorb(nested);
+    let count = |number: u64| u32::try_from(number).unwrap_or(u32::MAX);
+    Some(Pool { min: min.map(|min| count(min.min(max))), max: count(max), idle })
+}
+
+fn timeouts(settings: &mut Settings) -> Timeouts {
+    let mut nested = settings.take_settings("timeouts").unwrap_or_else(|| Settings::new("", serde_json::Value::Null));
+    let mut millis = |key, default| Duration::from_millis(nested.take_number(key, 1).unwrap_or(default));
+    let timeouts = Timeouts {
+        connect: millis("connect_ms", CONNECT_MS),
+        select: millis("select_ms", SELECT_MS),
+        operation: millis("operation_ms", OPERATION_MS),
+        commit: millis("commit_ms", COMMIT_MS),
+    };
+    settings.absorb(nested);
+    timeouts
+}
+
+fn schema() -> serde_json::Value {
+    use serde_json::json;
+    let millis = |default: u64, what: &str| json!({ "type": "integer", "minimum": 1, "default": default, "description": what });
+    let text = |what: &str| json!({ "type": "string", "description": what });
+    json!({
+        "type": "object",
+        "required": ["kind", "url"],
+        "additionalProperties": false,
+        "properties": {
+            "kind": { "const": KIND },
+            "url": text("mongodb://user:password@host:27017/?replicaSet=rs0 or mongodb+srv://..."),
+            "database": text("The database on the server; or in the URL."),
+            "tls": {
+                "type": "object", "additionalProperties": false,
+                "properties": {
+                    "mode": { "enum": ["disable", "require", "verify-ca", "verify-full"], "default": "verify-full" },
+                    "ca": text("Certificates to trust, as PEM; the usual ones of the web without."),
+                    "cert": text("The client's certificate, as PEM; its key may be in the same file."),
+                    "key": text("The key of `cert`, as PEM.")
+                }
+            },
+            "auth": {
+                "type": "object", "additionalProperties": false,
+                "properties": {
+                    "source": text("The database in which the user is defined."),
+                    "mechanism": { "enum": ["SCRAM-SHA-1", "SCRAM-SHA-256", "MONGODB-X509", "PLAIN"] }
+                }
+            },
+            "read_preference": {
+                "enum": ["primary", "primaryPreferred", "secondary", "secondaryPreferred", "nearest"],
+                "description": "Where a source reads. A target is always read at its primary."
+            },
+            "retry_reads": { "type": "boolean", "default": true },
+            "retry_writes": { "type": "boolean", "default": true },
+            "user": text("In place of the one in the URL."),
+            "password": text("Its password: ${env:NAME} or ${file:PATH}."),
+            "application_name": { "type": "string", "default": APP_NAME, "description": "How the server's log names this client." },
+            "pool": {
+                "type": "object", "additionalProperties": false,
+                "properties": {
+                    "min": { "type": "integer", "minimum": 0, "default": 0 },
+                    "max": { "type": "integer", "minimum": 1, "default": POOL_MAX },
+                    "idle_secs": { "type": "integer", "minimum": 1, "description": "After how long an idle connection is closed." }
+                }
+            },
+            "timeouts": {
+                "type": "object", "additionalProperties": false,
+                "properties": {
+                    "connect_ms": millis(CONNECT_MS, "Making a connection."),
+                    "select_ms": millis(SELECT_MS, "Finding a primary."),
+                    "operation_ms": millis(OPERATION_MS, "One command."),
+                    "commit_ms": millis(COMMIT_MS, "A commit, until its result is known.")
+                }
+            },
+            "microseconds": {
+                "enum": ["reject", "truncate"], "default": "reject",
+                "description": "What becomes of the microseconds of a timestamp: a date of MongoDB has milliseconds."
+            }
+        }
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    fn read(value: serde_json::Value) -> (Option<Config>, Vec<String>) {
+        let mut settings = Settings::new("databases.app", value);
+        let config = Config::read("app", &mut settings, Path::new("/etc/sluice"));
+        (config, settings.finish().iter().map(ToString::to_string).collect())
+    }
+
+    #[test]
+    fn the_usual_configuration() {
+        let (config, findings) = read(json!({
+            "url": "mongodb://ann:s3cret@h1:27017,h2/?replicaSet=rs0", "database": "app",
+            "tls": { "ca": "ca.pem", "cert": "c.pem", "key": "k.pem" },
+            "auth": { "source": "admin", "mechanism": "SCRAM-SHA-256" },
+            "pool": { "min": 1, "max": 4, "idle_secs": 60 }, "retry_writes": "true",
+            "read_preference": "nearest", "timeouts": { "commit_ms": 5 }, "microseconds": "truncate",
+        }));
+        assert_eq!(findings, [""; 0]);
+        let config = config.unwrap();
+        assert_eq!(config.address, "h1:27017,h2:27017/app");
+        assert!(!format!("{config:?}").contains("s3cret"));
+        assert_eq!(config.tls.unwrap().ca.unwrap(), Path::new("/etc/sluice/ca.pem"));
+        assert_eq!(config.microseconds, Microseconds::Truncate);
+        let in_url = read(json!({ "url": "mongodb://h/app" })).0.unwrap();
+        assert_eq!(in_url.database, "app");
+    }
+
+    #[test]
+    fn every_finding_comes_at_once() {
+        let (config, findings) = read(json!({
+            "url": "mongodb://ann:s3cret@h1:port/", "datbase": "x", "tls": { "mode": "verify-ca", "key": "k" },
+            "pool": { "min": 9, "max": 2, "size": 1 }, "read_preference": "primery", "microseconds": 3,
+            "auth": { "mechanism": "GSSAPI" }, "timeouts": { "connect_ms": 0 },
+        }));
+        assert!(config.is_none());
+        assert_eq!(findings.len(), 10, "{findings:#?}");
+        assert!(!findings.concat().contains("s3cret"), "{findings:#?}");
+    }
+
+    #[test]
+    fn a_database_of_the_server_s_own_is_refused() {
+        for database in ["admin", "a.b", "", "local"] {
+            assert!(read(json!({ "url": "mongodb://h", "database": database })).0.is_none(), "{database}");
+        }
+        assert!(read(json!({ "url": "mongodb://h" })).1[0].contains("`database` is missing"));
+    }
+
+    #[test]
+    fn the_schema_knows_every_key() {
+        let keys = schema();
+        let properties = keys["properties"].as_object().unwrap();
+        assert_eq!(properties.len(), 15);
+    }
+}

@@ -1,0 +1,224 @@
+//! Connecting, and what the server says of itself.
+
+use std::io::Write as _;
+use std::sync::Arc;
+use std::time::Duration;
+
+use mongodb::bson::{Document, doc};
+use mongodb::options::{ClientOptions, Credential, ReadPreference as Preference, SelectionCriteria, TlsOptions};
+use mongodb::{Client, Database};
+use sluice_types::{Error, ErrorKind, Result};
+use tempfile::NamedTempFile;
+use tokio::sync::OnceCell;
+
+use crate::config::{APP_NAME, Config, ReadPreference, Tls, TlsMode};
+use crate::errors;
+use crate::write::Limits;
+
+/// MongoDB 5.0: fields with dots and dollars can be stored.
+pub(crate) const WIRE_VERSION_MIN: i32 = 13;
+/// How long the look at a server that is no primary may take.
+const DIAGNOSIS: Duration = Duration::from_secs(3);
+/// How a replica set is made of one server.
+pub(crate) const MAKE_REPLICA_SET: &str = "Start mongod with `--replSet rs0` and run `rs.initiate()` once in mongosh: one member is enough";
+
+/// One configured server, connected when it is first needed. The driver's pool is shared by all lines.
+pub(crate) struct Server {
+    pub config: Config,
+    connected: OnceCell<Connected>,
+}
+
+/// A client, and what its server can.
+pub(crate) struct Connected {
+    pub client: Client,
+    pub database: Database,
+    pub limits: Limits,
+    pub hello: Hello,
+}
+
+/// What a server says of itself.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Hello {
+    pub set_name: Option<String>,
+    pub is_router: bool,
+    pub wire_version: i32,
+}
+
+impl Hello {
+    /// Whether it has multi-document transactions.
+    pub fn has_transactions(&self) -> bool {
+        self.set_name.is_some() || self.is_router
+    }
+}
+
+impl Server {
+    pub fn new(config: Config) -> Arc<Self> {
+        Arc::new(Server { config, connected: OnceCell::new() })
+    }
+
+    /// The connection, made if there is none yet.
+    pub async fn connect(&self) -> Result<&Connected> {
+        self.connected.get_or_try_init(|| self.open()).await
+    }
+
+    async fn open(&self) -> Result<Connected> {
+        let (options, _certificate) = self.options().await?;
+        let hosts = options.hosts.len();
+        let direct = hosts == 1 && options.repl_set_name.is_some();
+        let client = Client::with_options(options.clone())
+            .map_err(|error| self.failed(&error, "the connection's settings are refused"))?;
+        let admin = client.database("admin");
+        let answer = admin.run_command(doc! { "hello": 1 }).await;
+        let hello = match answer {
+            Ok(hello) => hello,
+            Err(error) => {
+                let told = if direct { diagnose(options).await } else { None };
+                return Err(told.unwrap_or_else(|| self.failed(&error, "the server can't be reached")));
+            }
+        };
+        let number = |name: &str| hello.get_i32(name).ok();
+        let limits = Limits {
+            document_bytes: number("maxBsonObjectSize").map_or(16 << 20, |bytes| bytes.max(0) as usize),
+            statements: number("maxWriteBatchSize").map_or(100_000, |count| count.max(1) as usize),
+        };
+        let database = client.database(&self.config.database);
+        Ok(Connected { client, database, limits, hello: read_hello(&hello) })
+    }
+
+    /// The driver wants certificate and key in one file, and reads it when a client is made.
+    fn certificate_and_key(&self, tls: &Tls) -> Result<Option<NamedTempFile>> {
+        let (Some(cert), Some(key)) = (&tls.cert, &tls.key) else { return Ok(None) };
+        if cert == key {
+            return Ok(None);
+        }
+        let joined = || {
+            // Nobody else may read it, and it is gone with the client's making.
+            let mut file = NamedTempFile::new()?;
+            for part in [cert, key] {
+                file.write_all(&std::fs::read(part)?)?;
+                file.write_all(b"\n")?;
+            }
+            file.flush()?;
+            Ok(file)
+        };
+        joined().map(Some).map_err(|error: std::io::Error| {
+            Error::new(ErrorKind::Config, "the client's certificate or key can't be read")
+                .because(error)
+                .remedy("Check `tls: { cert, key }`")
+        })
+    }
+
+    /// And the file that must be there while a client is made of them.
+    async fn options(&self) -> Result<(ClientOptions, Option<NamedTempFile>)> {
+        let Config { url, tls, auth_source, auth_mechanism, pool, timeouts, .. } = &self.config;
+        let mut options = ClientOptions::parse(url.expose())
+            .await
+            .map_err(|error| self.failed(&error, "the server's name can't be resolved"))?;
+        let named = self.config.application_name.clone().or(options.app_name);
+        options.app_name = named.or_else(|| Some(APP_NAME.to_string()));
+        options.connect_timeout = Some(timeouts.connect);
+        options.server_selection_timeout = Some(timeouts.select);
+        options.min_pool_size = pool.min.or(options.min_pool_size);
+        options.max_pool_size = Some(pool.max);
+        options.max_idle_time = pool.idle.or(options.max_idle_time);
+        options.retry_reads = self.config.retry_reads.or(options.retry_reads);
+        options.retry_writes = self.config.retry_writes.or(options.retry_writes);
+        if let Some(preference) = self.config.read_preference {
+            options.selection_criteria = Some(criteria(preference));
+        }
+        let Config { user, password, .. } = &self.config;
+        if auth_source.is_some() || auth_mechanism.is_some() || user.is_some() || password.is_some() {
+            let credential = options.credential.get_or_insert_with(Credential::default);
+            credential.username = user.clone().or(credential.username.take());
+            let password = password.as_ref().map(|password| password.expose().to_string());
+            credential.password = password.or(credential.password.take());
+            credential.source = auth_source.clone().or(credential.source.take());
+            credential.mechanism = auth_mechanism.clone().or(credential.mechanism.take());
+        }
+        let mut pair = None;
+        if let Some(tls) = tls {
+            pair = self.certificate_and_key(tls)?;
+            options.tls = Some(match tls.mode {
+                TlsMode::Disable => mongodb::options::Tls::Disabled,
+                mode => {
+                    let mut made = TlsOptions::default();
+                    made.allow_invalid_certificates = (mode == TlsMode::Require).then_some(true);
+                    made.ca_file_path = tls.ca.clone();
+                    made.cert_key_file_path =
+                        pair.as_ref().map(|pair| pair.path().to_path_buf()).or_else(|| tls.cert.clone());
+                    made.into()
+                }
+            });
+        }
+        Ok((options, pair))
+    }
+
+    /// An error of this server.
+    pub fn failed(&self, error: &mongodb::error::Error, what: &str) -> Error {
+        errors::failed(error, &self.config.name, &format!("{what}: {}", self.config.address))
+    }
+
+    /// Runs something of the driver's within the time that one operation may take.
+    pub async fn within<T>(
+        &self,
+        what: &'static str,
+        work: impl IntoFuture<Output = mongodb::error::Result<T>>,
+    ) -> Result<T> {
+        match tokio::time::timeout(self.config.timeouts.operation, work).await {
+            Ok(done) => done.map_err(|error| self.failed(&error, what)),
+            Err(_) => Err(self.timed_out(what)),
+        }
+    }
+
+    /// What is said when the time of an operation is over.
+    pub fn timed_out(&self, what: &str) -> Error {
+        let what = format!("{what}: {} did not answer in time", self.config.address);
+        Error::new(ErrorKind::Timeout, what).at(|place| place.database = Some(self.config.name.clone()))
+    }
+}
+
+fn read_hello(hello: &Document) -> Hello {
+    Hello {
+        set_name: hello.get_str("setName").ok().map(str::to_string),
+        is_router: hello.get_str("msg") == Ok("isdbgrid"),
+        wire_version: hello.get_i32("maxWireVersion").unwrap_or(0),
+    }
+}
+
+fn criteria(preference: ReadPreference) -> SelectionCriteria {
+    SelectionCriteria::ReadPreference(match preference {
+        ReadPreference::Primary => Preference::Primary,
+        ReadPreference::PrimaryPreferred => Preference::PrimaryPreferred { options: Default::default() },
+        ReadPreference::Secondary => Preference::Secondary { options: Default::default() },
+        ReadPreference::SecondaryPreferred => Preference::SecondaryPreferred { options: Default::default() },
+        ReadPreference::Nearest => Preference::Nearest { options: Default::default() },
+    })
+}
+
+/// A driver that looks for a replica set never says that the one server it knows is none. So it is asked directly.
+async fn diagnose(mut options: ClientOptions) -> Option<Error> {
+    let wanted = options.repl_set_name.take()?;
+    options.direct_connection = Some(true);
+    options.server_selection_timeout = Some(DIAGNOSIS);
+    let client = Client::with_options(options).ok()?;
+    let hello = client.database("admin").run_command(doc! { "hello": 1 }).await.ok()?;
+    client.shutdown().immediate(true).await;
+    match read_hello(&hello).set_name {
+        None if hello.get_bool("isreplicaset") == Ok(true) => Some(
+            Error::new(ErrorKind::Unreachable, "the server's replica set is not initiated yet")
+                .remedy("Run `rs.initiate()` once in mongosh"),
+        ),
+        None => Some(standalone()),
+        Some(name) if name != wanted => {
+            let what = format!("the server belongs to the replica set {name}, and the URL says {wanted}");
+            Some(Error::new(ErrorKind::Config, what).remedy(format!("Write replicaSet={name} in the URL")))
+        }
+        Some(_) => None,
+    }
+}
+
+/// What is said of a server without transactions.
+pub(crate) fn standalone() -> Error {
+    Error::new(ErrorKind::Config, "the server is no member of a replica set, and only those have transactions")
+        .remedy(MAKE_REPLICA_SET)
+}

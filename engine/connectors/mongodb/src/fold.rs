@@ -1,0 +1,387 @@
+//! Many events become one change per key: within one write only the last state of a row matters to the target.
+//!
+//! An [`Entry`] says what is to become of one document, by reference to the events whose images make it: nothing is copied until
+//! the command is written. With [`Fold::unfolded`] every event keeps an entry of its own, in order.
+
+use std::collections::HashMap;
+use std::ops::Range;
+use std::sync::Arc;
+
+use mongodb::bson::RawDocumentBuf;
+use sluice_types::{Change, Event, Result, Row, Value};
+
+use crate::decimal::{self, Decimal};
+use crate::encode::ty;
+use crate::plan::Plan;
+
+/// What becomes of a document.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Op {
+    /// It is as the images say, whatever was there.
+    Put,
+    /// It gets the values that the images have. It must be there.
+    Patch,
+    /// It goes.
+    Delete,
+    /// Every document of the collection goes.
+    Truncate,
+}
+
+/// The events whose images make a document, the last one's values first.
+#[derive(Clone, Debug)]
+pub(crate) enum Layers {
+    One(u32),
+    Many(Vec<u32>),
+}
+
+impl Layers {
+    fn push(&mut self, event: u32) {
+        match self {
+            Layers::One(first) => *self = Layers::Many(vec![*first, event]),
+            Layers::Many(events) => events.push(event),
+        }
+    }
+
+    /// In the order of the log.
+    pub fn events(&self) -> &[u32] {
+        match self {
+            Layers::One(event) => std::slice::from_ref(event),
+            Layers::Many(events) => events,
+        }
+    }
+
+    /// The event to be named when something is wrong.
+    pub fn last(&self) -> usize {
+        self.events().last().map_or(0, |event| *event as usize)
+    }
+}
+
+/// What is to become of one document.
+#[derive(Clone, Debug)]
+pub(crate) struct Entry {
+    pub plan: Arc<Plan>,
+    pub op: Op,
+    /// Its `_id` in the fold's arena: type and body.
+    pub id: Range<usize>,
+    pub layers: Layers,
+    /// The document that it was before its key changed; values that no image has come from there.
+    pub base: Option<Arc<RawDocumentBuf>>,
+    /// Probably no such document is there.
+    pub fresh: bool,
+}
+
+/// Documents that were read because a key changed and the image after is not complete, by plan and `_id`.
+pub(crate) type Fetched = HashMap<(usize, FoldKey), Arc<RawDocumentBuf>>;
+
+/// What tells plans apart while they are held.
+pub(crate) fn address(plan: &Arc<Plan>) -> usize {
+    Arc::as_ptr(plan) as usize
+}
+
+/// One write's entries.
+#[derive(Default)]
+pub(crate) struct Fold {
+    pub entries: Vec<Entry>,
+    /// Ids, one behind the other.
+    pub arena: Vec<u8>,
+    /// Events that found no document to change (I13).
+    pub partial: Vec<usize>,
+    by_key: HashMap<(usize, FoldKey), usize>,
+    /// Collections (by plan) that were emptied in this fold.
+    emptied: Vec<usize>,
+    keep_order: bool,
+}
+
+/// An `_id` so that two which MongoDB takes for the same are the same.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub(crate) enum FoldKey {
+    Whole(i64),
+    Short(u8, [u8; 23]),
+    Long(Box<[u8]>),
+}
+
+impl FoldKey {
+    /// Of type and body.
+    pub fn new(id: &[u8]) -> Self {
+        let same = canonical(id);
+        match same {
+            Canonical::Whole(number) => FoldKey::Whole(number),
+            Canonical::Bytes(bytes) => FoldKey::of_bytes(&bytes),
+            Canonical::AsIs => FoldKey::of_bytes(id),
+        }
+    }
+
+    fn of_bytes(bytes: &[u8]) -> Self {
+        if bytes.len() > 23 {
+            return FoldKey::Long(bytes.into());
+        }
+        let mut short = [0; 23];
+        short[..bytes.len()].copy_from_slice(bytes);
+        FoldKey::Short(bytes.len() as u8, short)
+    }
+}
+
+enum Canonical {
+    Whole(i64),
+    Bytes(Vec<u8>),
+    AsIs,
+}
+
+/// Numbers are the same whatever their type and their digits.
+fn canonical(id: &[u8]) -> Canonical {
+    let Some((&kind, body)) = id.split_first() else { return Canonical::AsIs };
+    match (kind, body.len()) {
+        (ty::INT64, 8) => Canonical::Whole(i64::from_le_bytes(fixed(body))),
+        (ty::INT32, 4) => Canonical::Whole(i64::from(i32::from_le_bytes(fixed(body)))),
+        (ty::DOUBLE, 8) => {
+            let float = f64::from_le_bytes(fixed(body));
+            // Beyond 2^63 a double is no i64, and comes as it is.
+            if float.fract() == 0.0 && float.abs() < 9.2e18 {
+                Canonical::Whole(float as i64)
+            } else if float.is_nan() {
+                Canonical::Bytes(vec![ty::DOUBLE])
+            } else {
+                Canonical::AsIs
+            }
+        }
+        (ty::DECIMAL128, 16) => match decimal::decode(fixed(body)) {
+            Decimal::Number { negative, mut coefficient, mut exponent } => {
+                while coefficient != 0 && coefficient % 10 == 0 {
+                    coefficient /= 10;
+                    exponent += 1;
+                }
+                let whole = u32::try_from(exponent).ok().and_then(|exponent| 10u128.checked_pow(exponent));
+                let whole = whole.and_then(|power| i64::try_from(coefficient.checked_mul(power)?).ok());
+                match whole {
+                    _ if coefficient == 0 => Canonical::Whole(0),
+                    Some(number) => Canonical::Whole(if negative { -number } else { number }),
+                    None => Canonical::Bytes([&[kind, u8::from(negative)], &coefficient.to_le_bytes()[..], &exponent.to_le_bytes()].concat()),
+                }
+            }
+            Decimal::Nan => Canonical::Bytes(vec![ty::DOUBLE]),
+            Decimal::Infinity { .. } => Canonical::AsIs,
+        },
+        // A composite key: its values one by one.
+        (ty::DOCUMENT, _) => match mongodb::bson::RawDocument::from_bytes(body) {
+            Ok(document) => {
+                let mut bytes = vec![kind];
+                for (name, value) in document.iter().flatten() {
+                    let mut element = vec![];
+                    push_raw(&mut element, value);
+                    bytes.extend_from_slice(name.as_bytes());
+                    bytes.push(0);
+                    match canonical(&element) {
+                        Canonical::Whole(number) => bytes.extend_from_slice(&number.to_le_bytes()),
+                        Canonical::Bytes(same) => bytes.extend_from_slice(&same),
+                        Canonical::AsIs => bytes.extend_from_slice(&element),
+                    }
+                }
+                Canonical::Bytes(bytes)
+            }
+            Err(_) => Canonical::AsIs,
+        },
+        _ => Canonical::AsIs,
+    }
+}
+
+fn fixed<const N: usize>(bytes: &[u8]) -> [u8; N] {
+    let mut fixed = [0; N];
+    fixed.copy_from_slice(&bytes[..N]);
+    fixed
+}
+
+/// Type and body of a value that was read.
+pub(crate) fn push_raw(out: &mut Vec<u8>, value: mongodb::bson::RawBsonRef<'_>) {
+    let mut document = RawDocumentBuf::new();
+    document.append_ref("", value);
+    let bytes = document.as_bytes();
+    // Length, type, empty name, body, end.
+    out.push(bytes[4]);
+    out.extend_from_slice(&bytes[6..bytes.len() - 1]);
+}
+
+/// Where an update's row was, and where it is then.
+struct Move {
+    /// The key that it had, if that is another.
+    from: Option<FoldKey>,
+    from_id: Range<usize>,
+    to: FoldKey,
+    to_id: Range<usize>,
+}
+
+impl Fold {
+    /// With an entry for every event, in order.
+    pub fn unfolded() -> Self {
+        Fold { keep_order: true, ..Fold::default() }
+    }
+
+    /// The id under which a document has to be read before the event can be added, if its key changes and its image is partial.
+    pub fn wants(event: &Event, plan: &Plan) -> Result<Option<Vec<u8>>> {
+        let Change::Update { before: Some(_), after } = &event.change else { return Ok(None) };
+        if plan.is_complete(after) {
+            return Ok(None);
+        }
+        let mut scratch = Fold::default();
+        let Some(moved) = scratch.movement(event, plan)? else { return Ok(None) };
+        Ok(moved.from.map(|_| scratch.arena[moved.from_id].to_vec()))
+    }
+
+    /// Adds what an event does. The error of a value names its event.
+    pub fn add(&mut self, index: usize, event: &Event, plan: &Arc<Plan>, fetched: &Fetched) -> Result<()> {
+        self.add_change(index as u32, event, plan, fetched).map_err(|error| error.of_event(index))
+    }
+
+    fn add_change(&mut self, index: u32, event: &Event, plan: &Arc<Plan>, fetched: &Fetched) -> Result<()> {
+        match &event.change {
+            Change::Snapshot(row) | Change::Insert(row) => {
+                let (key, id) = self.id_of(plan, row, None)?;
+                self.put_or_patch(index, plan, row, key, id, true);
+            }
+            Change::Update { after, .. } => {
+                let Some(moved) = self.movement(event, plan)? else { return Ok(()) };
+                match moved.from {
+                    None => self.put_or_patch(index, plan, after, moved.to, moved.to_id, false),
+                    Some(from) if plan.is_complete(after) => {
+                        self.delete(index, plan, from, moved.from_id);
+                        self.put(index, plan, moved.to, moved.to_id, true);
+                    }
+                    Some(from) => self.take_over(index, plan, (from, moved.from_id), (moved.to, moved.to_id), fetched),
+                }
+            }
+            Change::Delete(row) => {
+                let (key, id) = self.id_of(plan, row, None)?;
+                self.delete(index, plan, key, id);
+            }
+            Change::Truncate => self.truncate(index, plan),
+        }
+        Ok(())
+    }
+
+    fn id_of(&mut self, plan: &Plan, row: &Row, other: Option<&Row>) -> Result<(FoldKey, Range<usize>)> {
+        let start = self.arena.len();
+        plan.push_id(&mut self.arena, &plan.key_of(row, other))?;
+        let id = start..self.arena.len();
+        Ok((FoldKey::new(&self.arena[id.clone()]), id))
+    }
+
+    /// `None` for what is no update.
+    fn movement(&mut self, event: &Event, plan: &Plan) -> Result<Option<Move>> {
+        let Change::Update { before, after } = &event.change else { return Ok(None) };
+        let whole = |row: &&Row| plan.schema.key_of(row).0.iter().all(Value::is_present);
+        let before = before.as_ref().filter(whole);
+        let (to, to_id) = self.id_of(plan, after, before)?;
+        let (from, from_id) = match before {
+            Some(before) => self.id_of(plan, before, None)?,
+            None => (to.clone(), to_id.clone()),
+        };
+        Ok(Some(Move { from: (from != to).then_some(from), from_id, to, to_id }))
+    }
+
+    fn put_or_patch(&mut self, index: u32, plan: &Arc<Plan>, row: &Row, key: FoldKey, id: Range<usize>, fresh: bool) {
+        if plan.is_complete(row) {
+            self.put(index, plan, key, id, fresh);
+        } else {
+            self.patch(index, plan, key, id);
+        }
+    }
+
+    fn put(&mut self, index: u32, plan: &Arc<Plan>, key: FoldKey, id: Range<usize>, fresh: bool) {
+        let fresh = match self.entry(plan, &key) {
+            None => fresh,
+            Some(entry) => entry.op == Op::Put && entry.fresh,
+        };
+        let fresh = fresh || self.is_emptied(plan);
+        let entry = Entry { plan: plan.clone(), op: Op::Put, id, layers: Layers::One(index), base: None, fresh };
+        self.set(plan, key, entry);
+    }
+
+    fn patch(&mut self, index: u32, plan: &Arc<Plan>, key: FoldKey, id: Range<usize>) {
+        let emptied = self.is_emptied(plan);
+        match self.entry(plan, &key) {
+            Some(Entry { op: Op::Put | Op::Patch, layers, .. }) => layers.push(index),
+            Some(_) => self.partial.push(index as usize),
+            None if emptied => self.partial.push(index as usize),
+            None => {
+                let layers = Layers::One(index);
+                let entry = Entry { plan: plan.clone(), op: Op::Patch, id, layers, base: None, fresh: false };
+                self.set(plan, key, entry);
+            }
+        }
+    }
+
+    fn delete(&mut self, index: u32, plan: &Arc<Plan>, key: FoldKey, id: Range<usize>) {
+        let layers = Layers::One(index);
+        let entry = Entry { plan: plan.clone(), op: Op::Delete, id, layers, base: None, fresh: false };
+        self.set(plan, key, entry);
+    }
+
+    /// A row gets another key, and what its image does not have comes along.
+    fn take_over(
+        &mut self,
+        index: u32,
+        plan: &Arc<Plan>,
+        (from, from_id): (FoldKey, Range<usize>),
+        (to, to_id): (FoldKey, Range<usize>),
+        fetched: &Fetched,
+    ) {
+        let stored = fetched.get(&(address(plan), from.clone())).cloned();
+        let emptied = self.is_emptied(plan);
+        let (mut layers, base) = match self.entry(plan, &from) {
+            Some(Entry { op: Op::Put, layers, base, .. }) => (Some(layers.clone()), base.clone()),
+            Some(Entry { op: Op::Patch, layers, .. }) if stored.is_some() => (Some(layers.clone()), stored),
+            None if stored.is_some() && !emptied => (None, stored),
+            _ => return self.partial.push(index as usize),
+        };
+        match &mut layers {
+            Some(layers) => layers.push(index),
+            None => layers = Some(Layers::One(index)),
+        }
+        let layers = layers.unwrap_or(Layers::One(index));
+        self.delete(index, plan, from, from_id);
+        let entry = Entry { plan: plan.clone(), op: Op::Put, id: to_id, layers, base, fresh: true };
+        self.set(plan, to, entry);
+    }
+
+    fn truncate(&mut self, index: u32, plan: &Arc<Plan>) {
+        let collection = address(plan);
+        if !self.keep_order {
+            self.entries.retain(|entry| !Arc::ptr_eq(&entry.plan, plan));
+            self.by_key.clear();
+            for (at, entry) in self.entries.iter().enumerate() {
+                if entry.op != Op::Truncate {
+                    let key = FoldKey::new(&self.arena[entry.id.clone()]);
+                    self.by_key.insert((address(&entry.plan), key), at);
+                }
+            }
+        }
+        self.emptied.push(collection);
+        let layers = Layers::One(index);
+        self.entries.push(Entry { plan: plan.clone(), op: Op::Truncate, id: 0..0, layers, base: None, fresh: false });
+    }
+
+    fn is_emptied(&self, plan: &Arc<Plan>) -> bool {
+        !self.keep_order && self.emptied.contains(&(address(plan)))
+    }
+
+    fn entry(&mut self, plan: &Arc<Plan>, key: &FoldKey) -> Option<&mut Entry> {
+        if self.keep_order {
+            return None;
+        }
+        let at = *self.by_key.get(&(address(plan), key.clone()))?;
+        self.entries.get_mut(at)
+    }
+
+    fn set(&mut self, plan: &Arc<Plan>, key: FoldKey, entry: Entry) {
+        if self.keep_order {
+            self.entries.push(entry);
+            return;
+        }
+        let next = self.entries.len();
+        let at = *self.by_key.entry((address(plan), key)).or_insert(next);
+        if at == next {
+            self.entries.push(entry);
+        } else {
+            self.entries[at] = entry;
+        }
+    }
+}
