@@ -34,7 +34,7 @@ enum Mode {
 
 /// Why a run of events was not written.
 enum Trouble {
-    /// A row that should be new is there.
+    /// A row that should be new is there; in no mode but the first.
     There(Arc<str>),
     /// The target refuses a row.
     Refused(Error),
@@ -109,16 +109,13 @@ async fn run(
                 written.add(done);
                 return Ok(());
             }
-            Err(Trouble::There(collection)) if mode == Mode::Insert => {
+            Err(Trouble::There(collection)) => {
                 tx.sink.surprise(&collection);
                 mode = Mode::Upsert;
             }
             // Between the first state and the last a row may have passed by another: in order it may do.
             Err(Trouble::Refused(_)) if mode != Mode::InOrder && range.len() > 1 => mode = Mode::InOrder,
             Err(Trouble::Refused(error) | Trouble::Failed(error)) => return Err(error),
-            Err(Trouble::There(_)) => {
-                return Err(Error::new(ErrorKind::Internal, "a row is there that was taken away"));
-            }
         }
         tx.undo_to(here);
     }
@@ -173,7 +170,7 @@ async fn apply_fold(
         next = done.end;
         let Answer::Written(reply) = tx.run(Work::Write(body), "the target can't be written").await? else { continue };
         if let Some(error) = &reply.error {
-            return Err(refusal(&fold, &steps[done], kind, &collection, error));
+            return Err(refusal(&fold, &steps[done], kind, mode, error));
         }
         let missing = missing(tx, &fold, &steps[done], kind, &collection, &reply).await?;
         written.partial.extend(missing);
@@ -238,7 +235,7 @@ pub(crate) fn with_ids(ids: &[&[u8]]) -> Result<Document> {
 }
 
 /// A statement that the server refuses: an event's fault, or a row that should have been new.
-fn refusal(fold: &Fold, steps: &[Step], kind: Kind, collection: &Arc<str>, error: &WriteError) -> Trouble {
+fn refusal(fold: &Fold, steps: &[Step], kind: Kind, mode: Mode, error: &WriteError) -> Trouble {
     let entry = match kind {
         Kind::Insert | Kind::Update => steps.get(error.index).map(|step| &fold.entries[step.entry]),
         Kind::Delete | Kind::Truncate => steps.first().map(|step| &fold.entries[step.entry]),
@@ -246,8 +243,8 @@ fn refusal(fold: &Fold, steps: &[Step], kind: Kind, collection: &Arc<str>, error
     let Some(entry) = entry else {
         return Trouble::Failed(Error::new(ErrorKind::Corrupt, "the server refuses a statement that was not sent"));
     };
-    if kind == Kind::Insert && error.is_same_id() && entry.fresh {
-        return Trouble::There(collection.clone());
+    if mode == Mode::Insert && kind == Kind::Insert && error.is_same_id() {
+        return Trouble::There(entry.plan.collection.clone());
     }
     let table = &entry.plan.schema.table;
     let what = match (kind_of_code(error.code), error.index_fields.as_slice()) {

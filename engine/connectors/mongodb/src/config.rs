@@ -403,6 +403,6 @@ mod tests {
     fn the_schema_knows_every_key() {
         let keys = schema();
         let properties = keys["properties"].as_object().unwrap();
-        assert_eq!(properties.len(), 15);
+        assert_eq!(properties.len(), 14);
     }
 }

@@ -219,7 +219,7 @@ mod tests {
     fn every_type_comes_back() {
         use ColumnType::*;
         let document = sluice_types::value::Document(vec![("a".into(), 1.into()), ("a".into(), Value::Null)]);
-        let extended = Extended { type_name: "postgres:inet".into(), text: "::1".into() };
+        let extended = sluice_types::value::Extended { type_name: "postgres:inet".into(), text: "::1".into() };
         for (ty, value) in [
             (Boolean, Value::Bool(true)),
             (Int64, Value::Int64(i64::MIN)),

@@ -2,6 +2,7 @@
 
 use std::collections::HashMap;
 use std::sync::Arc;
+use std::time::Duration;
 
 use async_trait::async_trait;
 use mongodb::bson::{Document, doc};
@@ -24,13 +25,17 @@ const PLANS_MAX: usize = 1024;
 /// So many writes of a collection are upserts after its rows turned out to be there already.
 const UPSERTS_AFTER_SURPRISE: u32 = 64;
 
+/// How often a server is told to forget a session, and the pause in between.
+const KILLS_MAX: usize = 20;
+const KILL_PAUSE: Duration = Duration::from_millis(200);
+
 /// One line's writer of one database.
 pub(crate) struct MongoSink {
     pub server: Arc<Server>,
     /// Made with the first transaction, kept for the next.
     session: Option<ClientSession>,
     /// A transaction that was dropped is being aborted.
-    aborting: Option<JoinHandle<ClientSession>>,
+    aborting: Option<JoinHandle<Option<ClientSession>>>,
     /// By the schema's own allocation: a line's events share it.
     plans: HashMap<usize, Arc<Plan>>,
     /// Collections whose new rows are upserted for so many more writes.
@@ -93,7 +98,7 @@ impl MongoSink {
         if let Some(aborting) = self.aborting.take()
             && let Ok(session) = aborting.await
         {
-            self.session = Some(session);
+            self.session = session;
         }
         match self.session.take() {
             Some(session) => Ok(session),
@@ -109,17 +114,28 @@ impl MongoSink {
         self.session = Some(session);
     }
 
-    /// Aborts what a dropped transaction has left, while the caller goes on.
-    pub fn abort(&mut self, mut session: ClientSession) {
+    /// Ends what a dropped transaction has left, while the caller goes on. The driver aborts none whose commit was asked for: if
+    /// that never arrived, its locks would stay for a minute, so the server is told to forget the session.
+    pub fn abort(&mut self, mut session: ClientSession, was_committing: bool) {
         // Without a runtime the process is ending, and the server aborts by itself.
-        if let Ok(runtime) = tokio::runtime::Handle::try_current() {
-            let limit = self.server.config.timeouts.operation;
-            self.aborting = Some(runtime.spawn(async move {
+        let Ok(runtime) = tokio::runtime::Handle::try_current() else { return };
+        let limit = self.server.config.timeouts.operation;
+        self.aborting = Some(runtime.spawn(async move {
+            if !was_committing {
                 // What can't be aborted now ends with its time: the next transaction has another number.
                 let _ = tokio::time::timeout(limit, session.abort_transaction()).await;
-                session
-            }));
-        }
+                return Some(session);
+            }
+            let kill = doc! { "killSessions": [session.id().clone()] };
+            let admin = session.client().database("admin");
+            for _ in 0..KILLS_MAX {
+                if let Ok(Ok(_)) = tokio::time::timeout(limit, admin.run_command(kill.clone())).await {
+                    break;
+                }
+                tokio::time::sleep(KILL_PAUSE).await;
+            }
+            None
+        }));
     }
 
     async fn connected(&self) -> Result<&Connected> {

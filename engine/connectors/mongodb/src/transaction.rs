@@ -47,6 +47,8 @@ pub(crate) struct MongoTx<'a> {
     mark: usize,
     /// The server's transaction does not hold what the log says.
     stale: bool,
+    /// The commit was asked for.
+    committing: bool,
 }
 
 /// Something that the server was asked to do.
@@ -114,6 +116,7 @@ impl<'a> MongoTx<'a> {
             log_bytes: 0,
             mark: 0,
             stale: false,
+            committing: false,
         };
         tx.start().await.map_err(|fault| tx.failed(fault, "no transaction can be begun"))?;
         Ok(tx)
@@ -301,7 +304,7 @@ async fn ask(database: &Database, session: &mut ClientSession, work: &Work) -> m
 impl Drop for MongoTx<'_> {
     fn drop(&mut self) {
         if let Some(session) = self.session.take() {
-            self.sink.abort(session);
+            self.sink.abort(session, self.committing);
         }
     }
 }
@@ -401,6 +404,7 @@ impl SinkTx for MongoTx<'_> {
             }
         }
         let deadline = Instant::now() + self.sink.server.config.timeouts.commit;
+        self.committing = true;
         loop {
             let left = deadline.saturating_duration_since(Instant::now());
             let session = match self.session() {

@@ -1,0 +1,253 @@
+//! Servers that die, step down, lose replies or say nothing: what was acknowledged is there, what was not is not, once.
+
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use serde_json::json;
+use sluice_servers::bson::{Bson, Document, doc};
+use sluice_servers::{Mongo, MongoOptions, Proxy};
+use sluice_types::ports::{Endpoint, Sink, SinkTx};
+use sluice_types::{Disposition, Error, ErrorKind};
+
+use crate::harness::{checkpoint, endpoint, insert, line, table, target};
+
+/// A server of its own, for one that is going to suffer.
+struct Suffering {
+    server: Mongo,
+    endpoint: Arc<dyn Endpoint>,
+}
+
+impl Suffering {
+    fn start(settings: serde_json::Value) -> Self {
+        let arguments = ["--setParameter", "enableTestCommands=1"].map(String::from).into();
+        let server = Mongo::start_with(MongoOptions { arguments, ..MongoOptions::default() });
+        let endpoint = endpoint(&server.url(), "app", settings);
+        Suffering { server, endpoint }
+    }
+
+    async fn sink(&self) -> Box<dyn Sink> {
+        self.endpoint.sink(&line()).await.unwrap()
+    }
+
+    /// A sink whose line stands at 1 and has row 1.
+    async fn begun(&self) -> Box<dyn Sink> {
+        let mut sink = self.sink().await;
+        sink.prepare(&[target(&table("t"))]).await.unwrap();
+        let mut tx = sink.begin().await.unwrap();
+        fill(&mut *tx, 1, None).await;
+        tx.commit().await.unwrap();
+        sink
+    }
+
+    /// The rows and where the checkpoint stands, as a new sink finds them.
+    async fn found(&self) -> (usize, u64) {
+        let checkpoint = self.sink().await.checkpoint(&"p".into()).await.unwrap().unwrap();
+        (self.server.find("app", "t").len(), checkpoint.position.number().unwrap())
+    }
+
+    fn fail_commit(&self, mode: impl Into<Bson>, how: Document) {
+        let mut data = doc! { "failCommands": ["commitTransaction"] };
+        data.extend(how);
+        let command = doc! { "configureFailPoint": "failCommand", "mode": mode.into(), "data": data };
+        self.server.command("admin", command);
+    }
+}
+
+/// Row and checkpoint of a number.
+async fn fill(tx: &mut dyn SinkTx, number: i64, expected: Option<u64>) {
+    tx.write(&[insert(&table("t"), number, "x", number)]).await.unwrap();
+    tx.save(&checkpoint(number as u64), expected).await.unwrap();
+}
+
+fn assert_retried(error: &Error) {
+    assert_eq!(error.disposition(), Disposition::Retry, "{error}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_server_killed_in_a_transaction_has_none_of_it() {
+    let place = Suffering::start(json!({}));
+    let mut sink = place.begun().await;
+    let mut tx = sink.begin().await.unwrap();
+    fill(&mut *tx, 2, Some(1)).await;
+    place.server.kill();
+    place.server.start_again();
+    assert_retried(&tx.commit().await.unwrap_err());
+    assert_eq!(place.found().await, (1, 1));
+    // The line opens a new sink; even the old one would do.
+    for mut sink in [sink, place.sink().await] {
+        let (rows, at) = place.found().await;
+        let mut tx = sink.begin().await.unwrap();
+        fill(&mut *tx, at as i64 + 1, Some(1)).await;
+        tx.commit().await.unwrap();
+        assert_eq!(place.found().await, (rows + 1, at + 1));
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_was_acknowledged_survives_kill_nine() {
+    let place = Suffering::start(json!({}));
+    let mut sink = place.begun().await;
+    for number in 2..5 {
+        let mut tx = sink.begin().await.unwrap();
+        fill(&mut *tx, number, Some(1)).await;
+        tx.commit().await.unwrap();
+        place.server.kill();
+        place.server.start_again();
+        assert_eq!(place.found().await, (number as usize, number as u64));
+        sink = place.sink().await;
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_primary_that_steps_down_is_waited_for() {
+    let place = Suffering::start(json!({}));
+    let mut sink = place.begun().await;
+    let mut tx = sink.begin().await.unwrap();
+    fill(&mut *tx, 2, Some(1)).await;
+    // A set of one member has nobody to hand over to: it is its own next primary.
+    place.server.command("admin", doc! { "replSetStepDown": 1, "force": true });
+    assert_retried(&tx.commit().await.unwrap_err());
+    let until = Instant::now() + Duration::from_secs(30);
+    let mut sink = loop {
+        match place.endpoint.sink(&line()).await.unwrap().prepare(&[target(&table("t"))]).await {
+            Ok(()) => break place.sink().await,
+            Err(error) => assert_retried(&error),
+        }
+        assert!(Instant::now() < until, "no primary");
+        tokio::time::sleep(Duration::from_millis(100)).await;
+    };
+    assert_eq!(place.found().await, (1, 1));
+    let mut tx = sink.begin().await.unwrap();
+    fill(&mut *tx, 2, Some(1)).await;
+    tx.commit().await.unwrap();
+    assert_eq!(place.found().await, (2, 2));
+}
+
+/// The driver asks for a commit twice; after that it is for us to know.
+#[tokio::test(flavor = "multi_thread")]
+async fn an_unknown_commit_is_asked_for_until_it_is_known() {
+    let place = Suffering::start(json!({}));
+    let mut sink = place.begun().await;
+    let lost = doc! { "closeConnection": true };
+    let late = doc! { "writeConcernError": { "code": 64, "errmsg": "waiting for replication timed out" } };
+    for (number, times, how) in [(2, 1, &lost), (3, 3, &lost), (4, 3, &late)] {
+        let mut tx = sink.begin().await.unwrap();
+        fill(&mut *tx, number, Some(1)).await;
+        place.fail_commit(doc! { "times": times }, how.clone());
+        tx.commit().await.unwrap();
+        assert_eq!(place.found().await, (number as usize, number as u64), "{how}");
+    }
+}
+
+/// And if nobody answers in time, the checkpoint tells what became of it.
+#[tokio::test(flavor = "multi_thread")]
+async fn the_checkpoint_tells_of_an_unknown_commit() {
+    let place = Suffering::start(json!({ "timeouts": { "commit_ms": 400, "select_ms": 5000 } }));
+    let lost = doc! { "closeConnection": true };
+    let late = doc! { "writeConcernError": { "code": 64, "errmsg": "waiting for replication timed out" } };
+    drop(place.begun().await);
+    let mut at = 1;
+    for (how, worked) in [(lost, false), (late, true)] {
+        let mut sink = place.sink().await;
+        let mut tx = sink.begin().await.unwrap();
+        fill(&mut *tx, at + 1, Some(1)).await;
+        place.fail_commit("alwaysOn", how.clone());
+        assert_retried(&tx.commit().await.unwrap_err());
+        place.fail_commit("off", doc! {});
+        drop(sink);
+        // Who takes the line over waits for a commit that is still on its way, and goes on from where it is then.
+        let mut sink = place.sink().await;
+        let until = Instant::now() + Duration::from_secs(30);
+        let found = loop {
+            match sink.begin().await.unwrap().checkpoint(&"p".into()).await {
+                Ok(found) => break found.unwrap(),
+                Err(error) => assert_retried(&error),
+            }
+            assert!(Instant::now() < until, "the transaction before never ended");
+        };
+        at += i64::from(worked);
+        assert_eq!(found.position.number(), Some(at as u64), "{how}");
+        assert_eq!(place.found().await, (at as usize, at as u64), "{how}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_server_that_says_nothing_is_given_up_in_time() {
+    let server = Mongo::shared();
+    let database = server.database("silent");
+    let proxy = Proxy::to(server.port());
+    let timeouts = json!({ "timeouts": { "operation_ms": 400, "commit_ms": 400, "select_ms": 400, "connect_ms": 400 } });
+    let endpoint = endpoint(&server.url_at(proxy.port()), &database, timeouts);
+    let mut sink = endpoint.sink(&line()).await.unwrap();
+    sink.prepare(&[target(&table("t"))]).await.unwrap();
+    let mut tx = sink.begin().await.unwrap();
+    fill(&mut *tx, 1, None).await;
+    proxy.stall(true);
+    let started = Instant::now();
+    let error = tx.commit().await.unwrap_err();
+    assert_retried(&error);
+    let mut tx = sink.begin().await.unwrap();
+    assert_retried(&tx.write(&[insert(&table("t"), 2, "x", 2)]).await.unwrap_err());
+    assert!(started.elapsed() < Duration::from_secs(5), "{:?}", started.elapsed());
+    drop(tx);
+    proxy.stall(false);
+    proxy.cut();
+}
+
+/// Cut at any byte of what goes up or comes down: the line comes to know, and ends right.
+#[tokio::test(flavor = "multi_thread")]
+async fn connections_cut_anywhere_lose_and_double_nothing() {
+    let server = Mongo::shared();
+    let database = server.database("cut");
+    let proxy = Proxy::to(server.port());
+    let timeouts = json!({ "timeouts": { "operation_ms": 5000, "commit_ms": 5000, "select_ms": 5000 } });
+    let endpoint = endpoint(&server.url_at(proxy.port()), &database, timeouts);
+    let t = table("t");
+    let mut sink = endpoint.sink(&line()).await.unwrap();
+    sink.prepare(&[target(&t)]).await.unwrap();
+    let (mut at, mut failures) = (0u64, 0);
+    for attempt in 0..60u64 {
+        let direction = if attempt % 2 == 0 { sluice_servers::Direction::Up } else { sluice_servers::Direction::Down };
+        proxy.cut_after(direction, 1 + attempt * 97 % 1_500);
+        let next = at + 1;
+        let tried = async {
+            let mut tx = sink.begin().await?;
+            // The same claim as a line makes: it waits for what an earlier one has left.
+            tx.checkpoint(&"p".into()).await?;
+            tx.write(&[insert(&t, next as i64, "x", 1)]).await?;
+            tx.save(&checkpoint(next), (at > 0).then_some(1)).await?;
+            tx.commit().await
+        };
+        let tried = tried.await;
+        if let Err(error) = &tried {
+            assert_retried(error);
+            failures += 1;
+            sink = loop {
+                match endpoint.sink(&line()).await {
+                    Ok(sink) => break sink,
+                    Err(error) => assert_retried(&error),
+                }
+            };
+        }
+        // What the checkpoint says is what is there: no more, no less.
+        let found = loop {
+            let mut tx = sink.begin().await.unwrap();
+            match tx.checkpoint(&"p".into()).await {
+                Ok(found) => break found.map_or(0, |found| found.position.number().unwrap()),
+                Err(error) => assert_retried(&error),
+            }
+        };
+        assert!(found == next || (found == at && tried.is_err()), "{found} after {at}");
+        assert_eq!(server.find(&database, "t").len() as u64, found);
+        at = found;
+    }
+    assert!(failures > 5 && at > 5, "{failures} failures, {at} written");
+}
+
+#[tokio::test]
+async fn an_error_of_the_target_is_told_with_its_database() {
+    let endpoint = endpoint("mongodb://127.0.0.1:1/?replicaSet=rs0", "app", json!({ "timeouts": { "select_ms": 300 } }));
+    let error = endpoint.sink(&line()).await.err().unwrap();
+    assert_eq!((error.kind(), error.place().database.as_deref()), (ErrorKind::Unreachable, Some("d")), "{error}");
+    assert!(error.to_string().contains("127.0.0.1:1/app"), "{error}");
+}
