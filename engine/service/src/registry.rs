@@ -13,7 +13,10 @@ pub struct Registry {
 impl Registry {
     /// The connectors that come with sluice. A further database is one line here.
     pub fn shipped() -> Self {
-        Registry::empty().with(Arc::new(sluice_sqlite::Connector)).with(Arc::new(sluice_postgres::Connector))
+        Registry::empty()
+            .with(Arc::new(sluice_sqlite::Connector))
+            .with(Arc::new(sluice_postgres::Connector))
+            .with(Arc::new(sluice_mongodb::Connector))
     }
 
     /// No connector at all.

@@ -125,6 +125,11 @@ fn floor_zero_has_no_runtime_and_no_io() {
     }
 }
 
+/// Connectors that are targets only, for now.
+const NO_SOURCE_YET: &[&str] = &["mongodb"];
+/// The rooms of a source.
+const SOURCE_ROOMS: &[&str] = &["src/source.rs", "src/snapshot.rs", "src/stream.rs"];
+
 #[test]
 fn every_connector_has_the_same_rooms() {
     for entry in std::fs::read_dir(crate::root().join("engine/connectors")).expect("connectors") {
@@ -141,6 +146,11 @@ fn every_connector_has_the_same_rooms() {
             "src/sink.rs",
             "src/values.rs",
         ] {
+            let is_target_only = NO_SOURCE_YET.iter().any(|name| folder.ends_with(name));
+            if is_target_only && SOURCE_ROOMS.contains(&room) {
+                assert!(!folder.join(room).exists(), "{} has a source: take it from the list", folder.display());
+                continue;
+            }
             assert!(folder.join(room).exists(), "{} has no {room}", folder.display());
         }
     }

@@ -10,16 +10,19 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use mongodb::bson::{Binary, DateTime, Decimal128, RawArrayBuf, RawBson, RawDocumentBuf, doc, rawdoc, spec::BinarySubtype};
+use mongodb::bson::{
+    Binary, DateTime, Decimal128, RawArrayBuf, RawBson, RawDocumentBuf, doc, rawdoc, spec::BinarySubtype,
+};
 use mongodb::options::WriteConcern;
 use mongodb::{Client, ClientSession, Collection};
 use serde_json::json;
 use sluice_kit::statement::TableDef;
 use sluice_mongodb::Connector;
 use sluice_servers::Mongo;
-use sluice_types::ports::{Clock, Connector as _, LineContext, Sink, TargetTable};
+use sluice_types::ports::{Clock, Connector as _, LineContext, Sink, SpillRoom, TargetTable};
 use sluice_types::{
-    Change, Checkpoint, ColumnType, Event, Position, Row, Settings, SnapshotProgress, TableId, TableSchema, Value,
+    Change, Checkpoint, ColumnType, Event, Position, Row, Settings, SnapshotProgress, TableId, TableSchema,
+    Value,
 };
 
 /// Times that each side runs.
@@ -84,8 +87,12 @@ fn document(row: &Row, schema: &TableSchema) -> RawDocumentBuf {
             Value::Decimal(digits) => document.append(name, digits.parse::<Decimal128>().unwrap()),
             Value::Float64(number) => document.append(name, *number),
             Value::Bool(truth) => document.append(name, *truth),
-            Value::Uuid(bytes) => document.append(name, Binary { subtype: BinarySubtype::Uuid, bytes: bytes.to_vec() }),
-            Value::Bytes(bytes) => document.append(name, Binary { subtype: BinarySubtype::Generic, bytes: bytes.to_vec() }),
+            Value::Uuid(bytes) => {
+                document.append(name, Binary { subtype: BinarySubtype::Uuid, bytes: bytes.to_vec() })
+            }
+            Value::Bytes(bytes) => {
+                document.append(name, Binary { subtype: BinarySubtype::Generic, bytes: bytes.to_vec() })
+            }
             other => panic!("{other:?}"),
         }
     }
@@ -182,7 +189,12 @@ async fn main() {
     let schema = schema();
     let mut settings = Settings::new("", json!({ "url": server.url(), "database": "ours" }));
     let endpoint = Connector.parse("d", &mut settings, Path::new("/")).unwrap();
-    let line = LineContext { pipeline: "p".into(), install: "i".into(), clock: Arc::new(Now) };
+    let line = LineContext {
+        pipeline: "p".into(),
+        install: "i".into(),
+        clock: Arc::new(Now),
+        spill: SpillRoom::new("spill", 0),
+    };
     let mut sink = endpoint.sink(&line).await.unwrap();
     sink.prepare(&[TargetTable { schema: schema.clone(), path: String::new() }]).await.unwrap();
     let client = Client::with_uri_str(server.url()).await.unwrap();
@@ -206,7 +218,8 @@ async fn main() {
                     1 => Change::Update { before: None, after: row.clone() },
                     _ => Change::Delete(row.clone()),
                 };
-                let events: Vec<Event> = some.iter().map(|row| Event::new(schema.clone(), change(row), 0, 0)).collect();
+                let events: Vec<Event> =
+                    some.iter().map(|row| Event::new(schema.clone(), change(row), 0, 0)).collect();
                 // In turns, so that what else the machine does is the same for both.
                 for side in [(at % 2) as usize, 1 - (at % 2) as usize] {
                     let started = Instant::now();
@@ -223,7 +236,12 @@ async fn main() {
                 sums[kind][side] += seconds[side];
             }
             let rate = |seconds: f64| rows as f64 / seconds;
-            println!("{name:<10}{:>12.0}{:>12.0}{:>10.2}", rate(seconds[0]), rate(seconds[1]), seconds[0] / seconds[1]);
+            println!(
+                "{name:<10}{:>12.0}{:>12.0}{:>10.2}",
+                rate(seconds[0]),
+                rate(seconds[1]),
+                seconds[0] / seconds[1]
+            );
         }
     }
     for (name, [bare, ours]) in ["insert", "replace", "delete"].iter().zip(sums) {

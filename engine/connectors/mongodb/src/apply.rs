@@ -10,9 +10,11 @@ use sluice_types::{Change, Error, ErrorKind, Event, Result};
 
 use crate::encode::{close, open, ty};
 use crate::errors::kind_of_code;
-use crate::fold::{Fetched, Fold, FoldKey, Op, address, push_raw};
+use crate::fold::{Fetched, Fold, Op, address};
+use crate::key::{FoldKey, push_raw};
 use crate::plan::{ID, ID_NAME, Plan};
-use crate::transaction::{Answer, MongoTx, Work};
+use crate::transaction::MongoTx;
+use crate::work::{Answer, Work};
 use crate::write::{self, Command, Kind, Reply, Step, WriteError, Writer, push_in_list};
 
 /// Ids in one query.
@@ -160,7 +162,9 @@ async fn apply_fold(
     }
     let steps = match mode {
         Mode::InOrder => write::in_order(&fold),
-        mode => write::folded(&fold, |plan| mode == Mode::Insert && tx.sink.expects_new_rows(&plan.collection)),
+        mode => {
+            write::folded(&fold, |plan| mode == Mode::Insert && tx.sink.expects_new_rows(&plan.collection))
+        }
     };
     let mut written = Written { rows: 0, partial: std::mem::take(&mut fold.partial) };
     let writer = Writer { events, fold: &fold, steps: &steps, limits: tx.limits };
@@ -168,7 +172,9 @@ async fn apply_fold(
     while next < steps.len() {
         let Command { kind, collection, body, steps: done } = writer.command(next)?;
         next = done.end;
-        let Answer::Written(reply) = tx.run(Work::Write(body), "the target can't be written").await? else { continue };
+        let Answer::Written(reply) = tx.run(Work::Write(body), "the target can't be written").await? else {
+            continue;
+        };
         if let Some(error) = &reply.error {
             return Err(refusal(&fold, &steps[done], kind, mode, error));
         }
@@ -241,7 +247,10 @@ fn refusal(fold: &Fold, steps: &[Step], kind: Kind, mode: Mode, error: &WriteErr
         Kind::Delete | Kind::Truncate => steps.first().map(|step| &fold.entries[step.entry]),
     };
     let Some(entry) = entry else {
-        return Trouble::Failed(Error::new(ErrorKind::Corrupt, "the server refuses a statement that was not sent"));
+        return Trouble::Failed(Error::new(
+            ErrorKind::Corrupt,
+            "the server refuses a statement that was not sent",
+        ));
     };
     if mode == Mode::Insert && kind == Kind::Insert && error.is_same_id() {
         return Trouble::There(entry.plan.collection.clone());
@@ -259,7 +268,10 @@ fn refusal(fold: &Fold, steps: &[Step], kind: Kind, mode: Mode, error: &WriteErr
         }
     };
     let failed = Error::new(kind_of_code(error.code), what).at_table(table);
-    let failed = failed.remedy(format!("The server's error is {}; change the row on its way, or the collection", error.code));
+    let failed = failed.remedy(format!(
+        "The server's error is {}; change the row on its way, or the collection",
+        error.code
+    ));
     Trouble::Refused(failed.of_event(entry.layers.last()))
 }
 
@@ -282,7 +294,8 @@ async fn missing(
         let ids: Vec<&[u8]> = some.iter().map(|entry| &fold.arena[entry.id.clone()]).collect();
         there.extend(tx.find(collection, &ids, true).await?.iter().map(id_of));
     }
-    let gone = patches.into_iter().filter(|entry| !there.contains(&FoldKey::new(&fold.arena[entry.id.clone()])));
+    let gone =
+        patches.into_iter().filter(|entry| !there.contains(&FoldKey::new(&fold.arena[entry.id.clone()])));
     Ok(gone.flat_map(|entry| entry.layers.events().iter().map(|event| *event as usize)).collect())
 }
 

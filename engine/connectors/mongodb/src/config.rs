@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use mongodb::options::{AuthMechanism, ConnectionString, HostInfo};
 use sluice_types::ports::Endpoint;
-use sluice_types::{Finding, ErrorKind, Secret, Settings};
+use sluice_types::{ErrorKind, Finding, Secret, Settings};
 
 use crate::endpoint::Database;
 use crate::values::Microseconds;
@@ -166,7 +166,11 @@ impl Config {
 }
 
 /// `Some(None)` where the key is missing, `None` where it is wrong.
-fn word<T: Copy>(settings: &mut Settings, key: &'static str, words: &[(&'static str, T)]) -> Option<Option<T>> {
+fn word<T: Copy>(
+    settings: &mut Settings,
+    key: &'static str,
+    words: &[(&'static str, T)],
+) -> Option<Option<T>> {
     let there = settings.has(key);
     let found = settings.take_word(key, words);
     (found.is_some() || !there).then_some(found)
@@ -196,12 +200,23 @@ fn url_and_database(
         _ => "mongodb".into(),
     };
     let Some(database) = database.or(parsed.default_database) else {
-        settings.reject("database", "`database` is missing", "the database on the server, such as `database: app`");
+        settings.reject(
+            "database",
+            "`database` is missing",
+            "the database on the server, such as `database: app`",
+        );
         return None;
     };
     let bad = |character: char| "/\\. \"$*<>:|?\0".contains(character);
-    if database.is_empty() || database.contains(bad) || ["admin", "local", "config"].contains(&database.as_str()) {
-        settings.reject("database", "not a database that rows can be written to", "a name without / \\ . \" $ and spaces, and not admin, local or config");
+    if database.is_empty()
+        || database.contains(bad)
+        || ["admin", "local", "config"].contains(&database.as_str())
+    {
+        settings.reject(
+            "database",
+            "not a database that rows can be written to",
+            "a name without / \\ . \" $ and spaces, and not admin, local or config",
+        );
         return None;
     }
     Some((Secret::new(url), format!("{hosts}/{database}"), database))
@@ -221,7 +236,8 @@ fn tls(settings: &mut Settings, base: &Path) -> Option<Option<Tls>> {
         Some(Some(Some(mode))) => Some(mode),
         Some(Some(None)) => {
             let what = "`mode: verify-ca` is not built yet for MongoDB: its driver verifies the host's name with the certificate";
-            let finding = Finding::error(ErrorKind::NotBuilt, nested.path_of("mode"), what, "write verify-full");
+            let finding =
+                Finding::error(ErrorKind::NotBuilt, nested.path_of("mode"), what, "write verify-full");
             nested.find(finding);
             None
         }
@@ -274,7 +290,8 @@ fn pool(settings: &mut Settings) -> Option<Pool> {
 }
 
 fn timeouts(settings: &mut Settings) -> Timeouts {
-    let mut nested = settings.take_settings("timeouts").unwrap_or_else(|| Settings::new("", serde_json::Value::Null));
+    let mut nested =
+        settings.take_settings("timeouts").unwrap_or_else(|| Settings::new("", serde_json::Value::Null));
     let mut millis = |key, default| Duration::from_millis(nested.take_number(key, 1).unwrap_or(default));
     let timeouts = Timeouts {
         connect: millis("connect_ms", CONNECT_MS),
@@ -349,60 +366,4 @@ fn schema() -> serde_json::Value {
 }
 
 #[cfg(test)]
-mod tests {
-    use serde_json::json;
-
-    use super::*;
-
-    fn read(value: serde_json::Value) -> (Option<Config>, Vec<String>) {
-        let mut settings = Settings::new("databases.app", value);
-        let config = Config::read("app", &mut settings, Path::new("/etc/sluice"));
-        (config, settings.finish().iter().map(ToString::to_string).collect())
-    }
-
-    #[test]
-    fn the_usual_configuration() {
-        let (config, findings) = read(json!({
-            "url": "mongodb://ann:s3cret@h1:27017,h2/?replicaSet=rs0", "database": "app",
-            "tls": { "ca": "ca.pem", "cert": "c.pem", "key": "k.pem" },
-            "auth": { "source": "admin", "mechanism": "SCRAM-SHA-256" },
-            "pool": { "min": 1, "max": 4, "idle_secs": 60 }, "retry_writes": "true",
-            "read_preference": "nearest", "timeouts": { "commit_ms": 5 }, "microseconds": "truncate",
-        }));
-        assert_eq!(findings, [""; 0]);
-        let config = config.unwrap();
-        assert_eq!(config.address, "h1:27017,h2:27017/app");
-        assert!(!format!("{config:?}").contains("s3cret"));
-        assert_eq!(config.tls.unwrap().ca.unwrap(), Path::new("/etc/sluice/ca.pem"));
-        assert_eq!(config.microseconds, Microseconds::Truncate);
-        let in_url = read(json!({ "url": "mongodb://h/app" })).0.unwrap();
-        assert_eq!(in_url.database, "app");
-    }
-
-    #[test]
-    fn every_finding_comes_at_once() {
-        let (config, findings) = read(json!({
-            "url": "mongodb://ann:s3cret@h1:port/", "datbase": "x", "tls": { "mode": "verify-ca", "key": "k" },
-            "pool": { "min": 9, "max": 2, "size": 1 }, "read_preference": "primery", "microseconds": 3,
-            "auth": { "mechanism": "GSSAPI" }, "timeouts": { "connect_ms": 0 },
-        }));
-        assert!(config.is_none());
-        assert_eq!(findings.len(), 10, "{findings:#?}");
-        assert!(!findings.concat().contains("s3cret"), "{findings:#?}");
-    }
-
-    #[test]
-    fn a_database_of_the_server_s_own_is_refused() {
-        for database in ["admin", "a.b", "", "local"] {
-            assert!(read(json!({ "url": "mongodb://h", "database": database })).0.is_none(), "{database}");
-        }
-        assert!(read(json!({ "url": "mongodb://h" })).1[0].contains("`database` is missing"));
-    }
-
-    #[test]
-    fn the_schema_knows_every_key() {
-        let keys = schema();
-        let properties = keys["properties"].as_object().unwrap();
-        assert_eq!(properties.len(), 14);
-    }
-}
+mod tests;

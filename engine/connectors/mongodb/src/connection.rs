@@ -5,7 +5,9 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use mongodb::bson::{Document, doc};
-use mongodb::options::{ClientOptions, Credential, ReadPreference as Preference, SelectionCriteria, TlsOptions};
+use mongodb::options::{
+    ClientOptions, Credential, ReadPreference as Preference, SelectionCriteria, TlsOptions,
+};
 use mongodb::{Client, Database};
 use sluice_types::{Error, ErrorKind, Result};
 use tempfile::NamedTempFile;
@@ -20,7 +22,8 @@ pub(crate) const WIRE_VERSION_MIN: i32 = 13;
 /// How long the look at a server that is no primary may take.
 const DIAGNOSIS: Duration = Duration::from_secs(3);
 /// How a replica set is made of one server.
-pub(crate) const MAKE_REPLICA_SET: &str = "Start mongod with `--replSet rs0` and run `rs.initiate()` once in mongosh: one member is enough";
+pub(crate) const MAKE_REPLICA_SET: &str =
+    "Start mongod with `--replSet rs0` and run `rs.initiate()` once in mongosh: one member is enough";
 
 /// One configured server, connected when it is first needed. The driver's pool is shared by all lines.
 pub(crate) struct Server {
@@ -219,6 +222,9 @@ async fn diagnose(mut options: ClientOptions) -> Option<Error> {
 
 /// What is said of a server without transactions.
 pub(crate) fn standalone() -> Error {
-    Error::new(ErrorKind::Config, "the server is no member of a replica set, and only those have transactions")
-        .remedy(MAKE_REPLICA_SET)
+    Error::new(
+        ErrorKind::Config,
+        "the server is no member of a replica set, and only those have transactions",
+    )
+    .remedy(MAKE_REPLICA_SET)
 }

@@ -216,9 +216,20 @@ mod tests {
     #[test]
     fn digits_come_back_as_they_were() {
         for text in [
-            "0", "1", "-1", "1.00", "0.00", "-0.5", "12345678901234567890.12345678901234", "NaN", "Infinity",
-            "-Infinity", "0.000000000000000000000000000000000001", "9999999999999999999999999999999999",
-            "18446744073709551615", "-0",
+            "0",
+            "1",
+            "-1",
+            "1.00",
+            "0.00",
+            "-0.5",
+            "12345678901234567890.12345678901234",
+            "NaN",
+            "Infinity",
+            "-Infinity",
+            "0.000000000000000000000000000000000001",
+            "9999999999999999999999999999999999",
+            "18446744073709551615",
+            "-0",
         ] {
             assert_eq!(round_trip(text).as_deref(), Some(text));
         }
@@ -233,7 +244,9 @@ mod tests {
     fn what_does_not_fit_is_refused() {
         let digits35 = "12345678901234567890123456789012345";
         let scaled = format!("1.{}", "0".repeat(40));
-        for text in [digits35, &format!("0.{digits35}"), &scaled, "1e7000", "1e-7000", "1e99999999999999999999"] {
+        for text in
+            [digits35, &format!("0.{digits35}"), &scaled, "1e7000", "1e-7000", "1e99999999999999999999"]
+        {
             assert_eq!(round_trip(text), None, "{text}");
         }
         for text in ["", "-", ".", "1e", "e5", "1.2.3", "abc", "1_000", "0x1", "Inf", " 1"] {
@@ -243,7 +256,9 @@ mod tests {
 
     #[test]
     fn the_bytes_are_the_driver_s() {
-        for text in ["1.00", "-12.340", "9999999999999999999999999999999999", "0.001", "NaN", "-Infinity", "1E+6111"] {
+        for text in
+            ["1.00", "-12.340", "9999999999999999999999999999999999", "0.001", "NaN", "-Infinity", "1E+6111"]
+        {
             let theirs: mongodb::bson::Decimal128 = text.parse().unwrap();
             assert_eq!(encode(text), Some(theirs.bytes()), "{text}");
         }
@@ -252,7 +267,8 @@ mod tests {
     #[test]
     fn the_same_number_however_written() {
         let same = |a: &str, b: &str| Digits::parse(a).unwrap().same_number(&Digits::parse(b).unwrap());
-        for (a, b) in [("1", "1.0"), ("100", "1e2"), ("0.10", "1e-1"), ("0", "0.000e9"), ("-2.50", "-25e-1")] {
+        for (a, b) in [("1", "1.0"), ("100", "1e2"), ("0.10", "1e-1"), ("0", "0.000e9"), ("-2.50", "-25e-1")]
+        {
             assert!(same(a, b) && same(b, a), "{a} {b}");
         }
         for (a, b) in [("1", "10"), ("0.1", "0.01"), ("0", "-0"), ("1", "-1"), ("12", "21"), ("0", "1")] {

@@ -49,7 +49,9 @@ pub(crate) fn value(stored: RawBsonRef<'_>, ty: ColumnType) -> Value {
             Value::Timestamp(date.timestamp_millis().saturating_mul(1000))
         }
         (RawBsonRef::String(text), ColumnType::Enumeration) => Value::Enum(text.into()),
-        (RawBsonRef::String(text), ColumnType::Time) => parse_time(text).map_or_else(|| text.into(), Value::Time),
+        (RawBsonRef::String(text), ColumnType::Time) => {
+            parse_time(text).map_or_else(|| text.into(), Value::Time)
+        }
         (RawBsonRef::Document(document), ColumnType::Interval) => {
             interval(document).map_or_else(|| natural(stored), Value::Interval)
         }
@@ -104,7 +106,7 @@ fn natural(stored: RawBsonRef<'_>) -> Value {
 /// What has no canonical type, with its bytes in hexadecimal digits behind the number of its type.
 fn other(name: &str, stored: RawBsonRef<'_>) -> Value {
     let mut bytes = vec![];
-    crate::fold::push_raw(&mut bytes, stored);
+    crate::key::push_raw(&mut bytes, stored);
     let mut text = String::with_capacity(bytes.len() * 2);
     for byte in bytes {
         let _ = write!(text, "{byte:02x}");
@@ -120,7 +122,10 @@ fn array(items: &RawArray) -> Value {
         _ => None,
     };
     let length = (items.len() as u32, 1);
-    let inner = items.first().and_then(shape).filter(|first| items.iter().all(|item| shape(item).as_ref() == Some(first)));
+    let inner = items
+        .first()
+        .and_then(shape)
+        .filter(|first| items.iter().all(|item| shape(item).as_ref() == Some(first)));
     let made = match inner {
         Some(inner) => {
             let dimensions = std::iter::once(length).chain(inner).collect();
@@ -219,7 +224,8 @@ mod tests {
     fn every_type_comes_back() {
         use ColumnType::*;
         let document = sluice_types::value::Document(vec![("a".into(), 1.into()), ("a".into(), Value::Null)]);
-        let extended = sluice_types::value::Extended { type_name: "postgres:inet".into(), text: "::1".into() };
+        let extended =
+            sluice_types::value::Extended { type_name: "postgres:inet".into(), text: "::1".into() };
         for (ty, value) in [
             (Boolean, Value::Bool(true)),
             (Int64, Value::Int64(i64::MIN)),
@@ -241,7 +247,10 @@ mod tests {
             (Time, Value::Time(86_400_000_000)),
             (Timestamp, Value::Timestamp(-1_000)),
             (Timestamptz, Value::Timestamptz(1_700_000_000_123_000)),
-            (Interval, Value::Interval(sluice_types::value::Interval { months: -1, days: 2, micros: i64::MIN })),
+            (
+                Interval,
+                Value::Interval(sluice_types::value::Interval { months: -1, days: 2, micros: i64::MIN }),
+            ),
             (Uuid, Value::Uuid([7; 16])),
             (Json, Value::Json("{\"a\":[1,2.5,null,{\"b\":\"\\u0000\"}]}".into())),
             (Array, array(&[], vec![])),
@@ -281,7 +290,9 @@ mod tests {
             any::<i64>().prop_map(|v| (Int64, Value::Int64(v))),
             any::<u64>().prop_map(|v| (Uint64, Value::Uint64(v))),
             any::<f64>().prop_map(|v| (Float64, Value::Float64(v))),
-            any::<f32>().prop_filter("a NaN's bits", |v| !v.is_nan()).prop_map(|v| (Float32, Value::Float32(v))),
+            any::<f32>()
+                .prop_filter("a NaN's bits", |v| !v.is_nan())
+                .prop_map(|v| (Float32, Value::Float32(v))),
             "-?(0|[1-9][0-9]{0,15})(\\.[0-9]{1,18})?".prop_map(|v| (Decimal, Value::Decimal(v.into()))),
             ".*".prop_map(|v| (Text, Value::Text(v.into()))),
             prop::collection::vec(any::<u8>(), 0..40).prop_map(|v| (Bytes, Value::Bytes(v.into()))),

@@ -64,7 +64,8 @@ pub(crate) fn body(out: &mut Vec<u8>, value: &Value, rule: Microseconds, depth: 
         Value::Float32(number) => double(out, f64::from(*number)),
         Value::Float64(number) => double(out, *number),
         Value::Decimal(digits) => {
-            let bytes = decimal::encode(digits).ok_or("a Decimal128 has 34 digits, and the value has more")?;
+            let bytes =
+                decimal::encode(digits).ok_or("a Decimal128 has 34 digits, and the value has more")?;
             out.extend_from_slice(&bytes);
             ty::DECIMAL128
         }

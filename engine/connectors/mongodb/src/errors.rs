@@ -106,9 +106,13 @@ fn remedy_of(kind: ErrorKind) -> Option<&'static str> {
     Some(match kind {
         ErrorKind::Unreachable => "Is the server running, and reachable from here? It is tried again",
         ErrorKind::Authentication => "Check user, password and `auth: { source, mechanism }`",
-        ErrorKind::Permission => "Give the user the role readWrite on the database: db.grantRolesToUser(\"USER\", [{ role: \"readWrite\", db: \"DATABASE\" }])",
+        ErrorKind::Permission => {
+            "Give the user the role readWrite on the database: db.grantRolesToUser(\"USER\", [{ role: \"readWrite\", db: \"DATABASE\" }])"
+        }
         ErrorKind::DiskFull => "Make room on the server's disk; it is tried again",
-        ErrorKind::TransactionTooLarge => "Lower `large_transactions: { rows, bytes }`, or give the server a larger cache",
+        ErrorKind::TransactionTooLarge => {
+            "Lower `large_transactions: { rows, bytes }`, or give the server a larger cache"
+        }
         ErrorKind::Config => "Transactions need a replica set: see `sluice check`",
         _ => return None,
     })
@@ -120,16 +124,25 @@ pub(crate) struct Cause(String);
 
 impl Cause {
     fn of(error: &DriverError, kind: ErrorKind) -> Self {
-        let code = |code: i32, name: &str| if name.is_empty() { format!("error {code}") } else { format!("error {code} {name}") };
+        let code = |code: i32, name: &str| {
+            if name.is_empty() { format!("error {code}") } else { format!("error {code} {name}") }
+        };
         Cause(match &*error.kind {
             DriverKind::Command(command) => {
-                let quotes = matches!(kind, ErrorKind::ValueUnrepresentable | ErrorKind::Constraint | ErrorKind::Internal);
+                let quotes = matches!(
+                    kind,
+                    ErrorKind::ValueUnrepresentable | ErrorKind::Constraint | ErrorKind::Internal
+                );
                 let named = code(command.code, &command.code_name);
                 if quotes { named } else { format!("{named}: {}", command.message) }
             }
             DriverKind::Write(WriteFailure::WriteError(failure)) => code(failure.code, ""),
-            DriverKind::Write(WriteFailure::WriteConcernError(failure)) => code(failure.code, &failure.code_name),
-            DriverKind::Write(_) | DriverKind::InsertMany(_) | DriverKind::BulkWrite(_) => "a write failed".into(),
+            DriverKind::Write(WriteFailure::WriteConcernError(failure)) => {
+                code(failure.code, &failure.code_name)
+            }
+            DriverKind::Write(_) | DriverKind::InsertMany(_) | DriverKind::BulkWrite(_) => {
+                "a write failed".into()
+            }
             other => other.to_string(),
         })
     }

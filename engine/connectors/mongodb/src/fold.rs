@@ -10,8 +10,7 @@ use std::sync::Arc;
 use mongodb::bson::RawDocumentBuf;
 use sluice_types::{Change, Event, Result, Row, Value};
 
-use crate::decimal::{self, Decimal};
-use crate::encode::ty;
+use crate::key::FoldKey;
 use crate::plan::Plan;
 
 /// What becomes of a document.
@@ -92,114 +91,6 @@ pub(crate) struct Fold {
     keep_order: bool,
 }
 
-/// An `_id` so that two which MongoDB takes for the same are the same.
-#[derive(Clone, Debug, PartialEq, Eq, Hash)]
-pub(crate) enum FoldKey {
-    Whole(i64),
-    Short(u8, [u8; 23]),
-    Long(Box<[u8]>),
-}
-
-impl FoldKey {
-    /// Of type and body.
-    pub fn new(id: &[u8]) -> Self {
-        let same = canonical(id);
-        match same {
-            Canonical::Whole(number) => FoldKey::Whole(number),
-            Canonical::Bytes(bytes) => FoldKey::of_bytes(&bytes),
-            Canonical::AsIs => FoldKey::of_bytes(id),
-        }
-    }
-
-    fn of_bytes(bytes: &[u8]) -> Self {
-        if bytes.len() > 23 {
-            return FoldKey::Long(bytes.into());
-        }
-        let mut short = [0; 23];
-        short[..bytes.len()].copy_from_slice(bytes);
-        FoldKey::Short(bytes.len() as u8, short)
-    }
-}
-
-enum Canonical {
-    Whole(i64),
-    Bytes(Vec<u8>),
-    AsIs,
-}
-
-/// Numbers are the same whatever their type and their digits.
-fn canonical(id: &[u8]) -> Canonical {
-    let Some((&kind, body)) = id.split_first() else { return Canonical::AsIs };
-    match (kind, body.len()) {
-        (ty::INT64, 8) => Canonical::Whole(i64::from_le_bytes(fixed(body))),
-        (ty::INT32, 4) => Canonical::Whole(i64::from(i32::from_le_bytes(fixed(body)))),
-        (ty::DOUBLE, 8) => {
-            let float = f64::from_le_bytes(fixed(body));
-            // Beyond 2^63 a double is no i64, and comes as it is.
-            if float.fract() == 0.0 && float.abs() < 9.2e18 {
-                Canonical::Whole(float as i64)
-            } else if float.is_nan() {
-                Canonical::Bytes(vec![ty::DOUBLE])
-            } else {
-                Canonical::AsIs
-            }
-        }
-        (ty::DECIMAL128, 16) => match decimal::decode(fixed(body)) {
-            Decimal::Number { negative, mut coefficient, mut exponent } => {
-                while coefficient != 0 && coefficient % 10 == 0 {
-                    coefficient /= 10;
-                    exponent += 1;
-                }
-                let whole = u32::try_from(exponent).ok().and_then(|exponent| 10u128.checked_pow(exponent));
-                let whole = whole.and_then(|power| i64::try_from(coefficient.checked_mul(power)?).ok());
-                match whole {
-                    _ if coefficient == 0 => Canonical::Whole(0),
-                    Some(number) => Canonical::Whole(if negative { -number } else { number }),
-                    None => Canonical::Bytes([&[kind, u8::from(negative)], &coefficient.to_le_bytes()[..], &exponent.to_le_bytes()].concat()),
-                }
-            }
-            Decimal::Nan => Canonical::Bytes(vec![ty::DOUBLE]),
-            Decimal::Infinity { .. } => Canonical::AsIs,
-        },
-        // A composite key: its values one by one.
-        (ty::DOCUMENT, _) => match mongodb::bson::RawDocument::from_bytes(body) {
-            Ok(document) => {
-                let mut bytes = vec![kind];
-                for (name, value) in document.iter().flatten() {
-                    let mut element = vec![];
-                    push_raw(&mut element, value);
-                    bytes.extend_from_slice(name.as_bytes());
-                    bytes.push(0);
-                    match canonical(&element) {
-                        Canonical::Whole(number) => bytes.extend_from_slice(&number.to_le_bytes()),
-                        Canonical::Bytes(same) => bytes.extend_from_slice(&same),
-                        Canonical::AsIs => bytes.extend_from_slice(&element),
-                    }
-                }
-                Canonical::Bytes(bytes)
-            }
-            Err(_) => Canonical::AsIs,
-        },
-        _ => Canonical::AsIs,
-    }
-}
-
-fn fixed<const N: usize>(bytes: &[u8]) -> [u8; N] {
-    let mut fixed = [0; N];
-    fixed.copy_from_slice(&bytes[..N]);
-    fixed
-}
-
-/// Type and body of a value that was read.
-pub(crate) fn push_raw(out: &mut Vec<u8>, value: mongodb::bson::RawBsonRef<'_>) {
-    let mut document = RawDocumentBuf::new();
-    document.append_ref("", value);
-    let bytes = document.as_bytes();
-    // Length, type, empty name, body, end.
-    out.push(bytes[4]);
-    out.extend_from_slice(&bytes[6..bytes.len() - 1]);
-}
-
 /// Where an update's row was, and where it is then.
 struct Move {
     /// The key that it had, if that is another.
@@ -245,7 +136,9 @@ impl Fold {
                         self.delete(index, plan, from, moved.from_id);
                         self.put(index, plan, moved.to, moved.to_id, true);
                     }
-                    Some(from) => self.take_over(index, plan, (from, moved.from_id), (moved.to, moved.to_id), fetched),
+                    Some(from) => {
+                        self.take_over(index, plan, (from, moved.from_id), (moved.to, moved.to_id), fetched)
+                    }
                 }
             }
             Change::Delete(row) => {
@@ -277,7 +170,15 @@ impl Fold {
         Ok(Some(Move { from: (from != to).then_some(from), from_id, to, to_id }))
     }
 
-    fn put_or_patch(&mut self, index: u32, plan: &Arc<Plan>, row: &Row, key: FoldKey, id: Range<usize>, fresh: bool) {
+    fn put_or_patch(
+        &mut self,
+        index: u32,
+        plan: &Arc<Plan>,
+        row: &Row,
+        key: FoldKey,
+        id: Range<usize>,
+        fresh: bool,
+    ) {
         if plan.is_complete(row) {
             self.put(index, plan, key, id, fresh);
         } else {
@@ -291,7 +192,8 @@ impl Fold {
             Some(entry) => entry.op == Op::Put && entry.fresh,
         };
         let fresh = fresh || self.is_emptied(plan);
-        let entry = Entry { plan: plan.clone(), op: Op::Put, id, layers: Layers::One(index), base: None, fresh };
+        let entry =
+            Entry { plan: plan.clone(), op: Op::Put, id, layers: Layers::One(index), base: None, fresh };
         self.set(plan, key, entry);
     }
 
@@ -356,7 +258,14 @@ impl Fold {
         }
         self.emptied.push(collection);
         let layers = Layers::One(index);
-        self.entries.push(Entry { plan: plan.clone(), op: Op::Truncate, id: 0..0, layers, base: None, fresh: false });
+        self.entries.push(Entry {
+            plan: plan.clone(),
+            op: Op::Truncate,
+            id: 0..0,
+            layers,
+            base: None,
+            fresh: false,
+        });
     }
 
     fn is_emptied(&self, plan: &Arc<Plan>) -> bool {

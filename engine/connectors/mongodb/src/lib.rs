@@ -16,11 +16,13 @@ mod endpoint;
 mod errors;
 mod fold;
 mod json;
+mod key;
 mod plan;
 mod preflight;
 mod sink;
 mod transaction;
 mod values;
+mod work;
 mod write;
 
 pub use config::Connector;

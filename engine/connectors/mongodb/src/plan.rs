@@ -171,7 +171,8 @@ fn starts_with_dollar(document: &[u8]) -> bool {
 pub(crate) fn misfits(schema: &TableSchema) -> Vec<(String, String)> {
     let mut misfits = Vec::new();
     if schema.key.is_empty() {
-        misfits.push(("the table has no key to make `_id` of".into(), "name one with `key: [column]`".into()));
+        misfits
+            .push(("the table has no key to make `_id` of".into(), "name one with `key: [column]`".into()));
     }
     for (index, column) in schema.columns.iter().enumerate() {
         let name = &column.name;
@@ -223,7 +224,10 @@ mod tests {
         let plan = Plan::new(two, "app", Microseconds::Reject).unwrap();
         let bytes = id(&plan, vec!["x".into(), 1.into()]).unwrap();
         let document = mongodb::bson::RawDocument::from_bytes(&bytes[1..]).unwrap();
-        assert_eq!((bytes[0], format!("{}", document.to_owned().to_document().unwrap())), (3, "{ \"b\": \"x\", \"a\": 1 }".into()));
+        assert_eq!(
+            (bytes[0], format!("{}", document.to_owned().to_document().unwrap())),
+            (3, "{ \"b\": \"x\", \"a\": 1 }".into())
+        );
     }
 
     #[test]

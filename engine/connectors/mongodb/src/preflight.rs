@@ -21,9 +21,8 @@ pub(crate) type Collections = HashMap<String, Document>;
 pub(crate) async fn collections(server: &Server, connected: &Connected) -> Result<Collections> {
     let mut found = Collections::new();
     let what = "the collections can't be listed";
-    let mut cursor = server
-        .within(what, connected.database.run_cursor_command(doc! { "listCollections": 1 }))
-        .await?;
+    let mut cursor =
+        server.within(what, connected.database.run_cursor_command(doc! { "listCollections": 1 })).await?;
     while server.within(what, cursor.advance()).await? {
         let one = cursor.deserialize_current().map_err(|error| server.failed(&error, what))?;
         if let Ok(name) = one.get_str("name") {
@@ -43,9 +42,9 @@ pub(crate) async fn check_target(server: &Server, tables: &[TargetTable]) -> Res
     let database = &server.config.database;
     for table in tables {
         let own = plan::misfits(&table.schema).into_iter().chain(name_misfits(&table.schema, database));
-        findings.extend(own.map(|(what, remedy)| {
-            Finding::error(ErrorKind::TargetSchema, &table.path, what, remedy)
-        }));
+        findings.extend(
+            own.map(|(what, remedy)| Finding::error(ErrorKind::TargetSchema, &table.path, what, remedy)),
+        );
         findings.extend(moments(server, table));
     }
     let there = match collections(server, connected).await {
@@ -91,7 +90,8 @@ fn check_server(connected: &Connected) -> Vec<Finding> {
 /// A user that may not write is told before the first row.
 async fn privileges(server: &Server, connected: &Connected) -> Result<Vec<Finding>> {
     let command = doc! { "connectionStatus": 1, "showPrivileges": true };
-    let status = server.within("the user's privileges can't be read", connected.database.run_command(command)).await?;
+    let status =
+        server.within("the user's privileges can't be read", connected.database.run_command(command)).await?;
     let Ok(info) = status.get_document("authInfo") else { return Ok(vec![]) };
     let empty = vec![];
     // Without access control there are no users, and everybody may do everything.
@@ -103,7 +103,8 @@ async fn privileges(server: &Server, connected: &Connected) -> Result<Vec<Findin
     let everywhere = |resource: &Document| {
         let names = |name| resource.get_str(name).ok();
         let all = resource.get_bool("anyResource") == Ok(true);
-        all || (matches!(names("db"), Some("")) || names("db") == Some(database)) && names("collection") == Some("")
+        all || (matches!(names("db"), Some("")) || names("db") == Some(database))
+            && names("collection") == Some("")
     };
     let actions: Vec<&str> = granted
         .iter()
@@ -113,8 +114,10 @@ async fn privileges(server: &Server, connected: &Connected) -> Result<Vec<Findin
         .filter_map(Bson::as_str)
         .collect();
     let wanted = ["find", "insert", "update", "remove", "createCollection"];
-    let missing: Vec<&str> =
-        wanted.into_iter().filter(|action| !actions.contains(action) && !actions.contains(&"anyAction")).collect();
+    let missing: Vec<&str> = wanted
+        .into_iter()
+        .filter(|action| !actions.contains(action) && !actions.contains(&"anyAction"))
+        .collect();
     if missing.is_empty() {
         return Ok(vec![]);
     }
@@ -134,10 +137,15 @@ fn moments(server: &Server, table: &TargetTable) -> Option<Finding> {
         .columns
         .iter()
         .filter(|column| matches!(column.ty, ColumnType::Timestamp | ColumnType::Timestamptz))
-        .filter(|column| !["(0)", "(1)", "(2)", "(3)"].iter().any(|precision| column.native.contains(precision)))
+        .filter(|column| {
+            !["(0)", "(1)", "(2)", "(3)"].iter().any(|precision| column.native.contains(precision))
+        })
         .map(|column| &*column.name)
         .collect();
-    let what = format!("{} may have microseconds, and a date of MongoDB has milliseconds: such rows become dead letters", columns.join(", "));
+    let what = format!(
+        "{} may have microseconds, and a date of MongoDB has milliseconds: such rows become dead letters",
+        columns.join(", ")
+    );
     let remedy = "set `microseconds: truncate` on the target's database to cut them off, or convert the columns to text (type-conversion)";
     (!columns.is_empty()).then(|| Finding::warning("microseconds", &table.path, what, remedy))
 }
@@ -162,7 +170,9 @@ pub(crate) fn misfits(collection: &Document, schema: &TableSchema) -> Vec<(Strin
     let elsewhere = || "choose another name with `to:`".to_string();
     match collection.get_str("type") {
         Ok("view") => return vec![("is a view".into(), elsewhere())],
-        Ok("timeseries") => return vec![("is a time series, whose rows can't be changed".into(), elsewhere())],
+        Ok("timeseries") => {
+            return vec![("is a time series, whose rows can't be changed".into(), elsewhere())];
+        }
         _ => {}
     }
     let mut misfits = Vec::new();
@@ -174,9 +184,13 @@ pub(crate) fn misfits(collection: &Document, schema: &TableSchema) -> Vec<(Strin
         && collation.get_str("locale") != Ok("simple")
     {
         let what = "compares by a collation of its own: keys that differ for the source may be one for it";
-        misfits.push((what.into(), "make it again without a collation, or choose another name with `to:`".into()));
+        misfits.push((
+            what.into(),
+            "make it again without a collation, or choose another name with `to:`".into(),
+        ));
     }
-    let strict = options.get_str("validationAction") != Ok("warn") && options.get_str("validationLevel") != Ok("off");
+    let strict =
+        options.get_str("validationAction") != Ok("warn") && options.get_str("validationLevel") != Ok("off");
     if let Ok(validator) = options.get_document("validator")
         && let Ok(rule) = validator.get_document("$jsonSchema")
         && strict
@@ -200,12 +214,16 @@ fn rule_misfits(rule: &Document, schema: &TableSchema) -> Vec<(String, String)> 
             misfits.push((what, "produce the column, or take it from the collection's `$jsonSchema`".into()));
         }
     }
-    let closed = rule.get_bool("additionalProperties") == Ok(false) && !rule.contains_key("patternProperties");
+    let closed =
+        rule.get_bool("additionalProperties") == Ok(false) && !rule.contains_key("patternProperties");
     if closed {
         let known = rule.get_document("properties").cloned().unwrap_or_default();
         for name in names.into_iter().filter(|name| !known.contains_key(name)) {
             let what = format!("allows no field {name}: its `$jsonSchema` has `additionalProperties: false`");
-            misfits.push((what, format!("add {name} to the collection's `$jsonSchema`, or leave the column out")));
+            misfits.push((
+                what,
+                format!("add {name} to the collection's `$jsonSchema`, or leave the column out"),
+            ));
         }
     }
     misfits

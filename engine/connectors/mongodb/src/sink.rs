@@ -35,7 +35,7 @@ pub(crate) struct MongoSink {
     /// Made with the first transaction, kept for the next.
     session: Option<ClientSession>,
     /// A transaction that was dropped is being aborted.
-    aborting: Option<JoinHandle<Option<ClientSession>>>,
+    aborting: Option<JoinHandle<ClientSession>>,
     /// By the schema's own allocation: a line's events share it.
     plans: HashMap<usize, Arc<Plan>>,
     /// Collections whose new rows are upserted for so many more writes.
@@ -56,7 +56,13 @@ impl MongoSink {
         if !server.connect().await?.hello.has_transactions() {
             return Err(standalone().at(|place| place.database = Some(server.config.name.clone())));
         }
-        Ok(MongoSink { server, session: None, aborting: None, plans: HashMap::new(), surprised: HashMap::new() })
+        Ok(MongoSink {
+            server,
+            session: None,
+            aborting: None,
+            plans: HashMap::new(),
+            surprised: HashMap::new(),
+        })
     }
 
     /// How events of this schema are written.
@@ -98,7 +104,7 @@ impl MongoSink {
         if let Some(aborting) = self.aborting.take()
             && let Ok(session) = aborting.await
         {
-            self.session = session;
+            self.session = Some(session);
         }
         match self.session.take() {
             Some(session) => Ok(session),
@@ -120,12 +126,15 @@ impl MongoSink {
         // Without a runtime the process is ending, and the server aborts by itself.
         let Ok(runtime) = tokio::runtime::Handle::try_current() else { return };
         let limit = self.server.config.timeouts.operation;
-        self.aborting = Some(runtime.spawn(async move {
-            if !was_committing {
+        if !was_committing {
+            self.aborting = Some(runtime.spawn(async move {
                 // What can't be aborted now ends with its time: the next transaction has another number.
                 let _ = tokio::time::timeout(limit, session.abort_transaction()).await;
-                return Some(session);
-            }
+                session
+            }));
+            return;
+        }
+        runtime.spawn(async move {
             let kill = doc! { "killSessions": [session.id().clone()] };
             let admin = session.client().database("admin");
             for _ in 0..KILLS_MAX {
@@ -134,8 +143,7 @@ impl MongoSink {
                 }
                 tokio::time::sleep(KILL_PAUSE).await;
             }
-            None
-        }));
+        });
     }
 
     async fn connected(&self) -> Result<&Connected> {
@@ -175,7 +183,9 @@ impl Sink for MongoSink {
                 Some(collection) => {
                     if let Some((what, remedy)) = preflight::misfits(collection, schema).into_iter().next() {
                         let what = format!("{} {what}", plan.collection);
-                        return Err(Error::new(ErrorKind::TargetSchema, what).remedy(remedy).at_table(&schema.table));
+                        return Err(Error::new(ErrorKind::TargetSchema, what)
+                            .remedy(remedy)
+                            .at_table(&schema.table));
                     }
                 }
             }

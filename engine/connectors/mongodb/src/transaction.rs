@@ -6,7 +6,6 @@
 //! then be what it was the first time; otherwise somebody else has changed the target meanwhile, and the line starts again from
 //! its checkpoint (`busy`).
 
-use std::hash::{DefaultHasher, Hash, Hasher};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -21,9 +20,10 @@ use sluice_types::{Checkpoint, Error, ErrorKind, Event, Key, PipelineId, Result,
 use crate::apply;
 use crate::decode;
 use crate::errors::{is_conflict, is_unknown_commit};
-use crate::fold::{FoldKey, push_raw};
+use crate::key::{FoldKey, push_raw};
 use crate::plan::{ID, Plan};
 use crate::sink::{CHECKPOINTS, MongoSink, durable, read_checkpoint};
+use crate::work::{Answer, Work, ask};
 use crate::write::{Limits, Reply};
 
 /// Bytes of commands that one transaction may have. The line's parts are far below (`large_transactions`).
@@ -51,22 +51,6 @@ pub(crate) struct MongoTx<'a> {
     committing: bool,
 }
 
-/// Something that the server was asked to do.
-#[derive(Clone)]
-pub(crate) enum Work {
-    Write(RawDocumentBuf),
-    /// `findAndModify`.
-    Claim(RawDocumentBuf),
-    Find { collection: Arc<str>, filter: Document, ids_only: bool },
-}
-
-/// What it answered.
-pub(crate) enum Answer {
-    Written(Reply),
-    Claimed(Option<Document>),
-    Found(Vec<RawDocumentBuf>),
-}
-
 struct Logged {
     work: Work,
     digest: u64,
@@ -78,29 +62,6 @@ enum Fault {
     Timeout,
     /// The same command had another effect than before.
     Changed,
-}
-
-impl Answer {
-    /// What must come out again when the work is done again.
-    fn digest(&self) -> u64 {
-        match self {
-            Answer::Written(reply) => reply.count,
-            Answer::Claimed(document) => {
-                let mut hasher = DefaultHasher::new();
-                document.as_ref().map(|document| format!("{document:?}")).hash(&mut hasher);
-                hasher.finish()
-            }
-            Answer::Found(documents) => {
-                let mut hasher = DefaultHasher::new();
-                documents.iter().for_each(|document| document.as_bytes().hash(&mut hasher));
-                hasher.finish()
-            }
-        }
-    }
-
-    fn is_refusal(&self) -> bool {
-        matches!(self, Answer::Written(Reply { error: Some(_), .. }))
-    }
 }
 
 impl<'a> MongoTx<'a> {
@@ -229,9 +190,11 @@ impl<'a> MongoTx<'a> {
         match fault {
             Fault::Driver(error) => server.failed(&error, what),
             Fault::Timeout => server.timed_out(what),
-            Fault::Changed => Error::new(ErrorKind::Busy, "somebody else has changed rows of the target meanwhile")
-                .remedy("It is tried again from the checkpoint")
-                .at(|place| place.database = Some(server.config.name.clone())),
+            Fault::Changed => {
+                Error::new(ErrorKind::Busy, "somebody else has changed rows of the target meanwhile")
+                    .remedy("It is tried again from the checkpoint")
+                    .at(|place| place.database = Some(server.config.name.clone()))
+            }
         }
     }
 
@@ -249,7 +212,12 @@ impl<'a> MongoTx<'a> {
     }
 
     /// The documents with these ids, in no order.
-    pub async fn find(&mut self, collection: &Arc<str>, ids: &[&[u8]], ids_only: bool) -> Result<Vec<RawDocumentBuf>> {
+    pub async fn find(
+        &mut self,
+        collection: &Arc<str>,
+        ids: &[&[u8]],
+        ids_only: bool,
+    ) -> Result<Vec<RawDocumentBuf>> {
         let filter = apply::with_ids(ids)?;
         let work = Work::Find { collection: collection.clone(), filter, ids_only };
         match self.run(work, "the target can't be read").await? {
@@ -264,40 +232,18 @@ impl<'a> MongoTx<'a> {
             self.end().await;
             self.stale = true;
         }
-        let options = mongodb::options::CollectionOptions::builder().write_concern(durable(&self.sink.server)).build();
+        let options =
+            mongodb::options::CollectionOptions::builder().write_concern(durable(&self.sink.server)).build();
         self.database.collection_with_options(collection, options)
     }
 
     /// Documents in a collection, about. Asked outside of the transaction, which can't count.
     pub async fn estimate(&self, collection: &str) -> Result<u64> {
         let collection = self.database.collection::<RawDocumentBuf>(collection);
-        self.sink.server.within("the target's rows can't be counted", collection.estimated_document_count()).await
-    }
-}
-
-async fn ask(database: &Database, session: &mut ClientSession, work: &Work) -> mongodb::error::Result<Answer> {
-    match work {
-        Work::Write(body) => {
-            let reply = database.run_raw_command(body.clone()).session(session).await?;
-            Ok(Answer::Written(Reply::read(&reply)))
-        }
-        Work::Claim(body) => {
-            let reply = database.run_raw_command(body.clone()).session(session).await?;
-            Ok(Answer::Claimed(reply.get_document("value").ok().cloned()))
-        }
-        Work::Find { collection, filter, ids_only } => {
-            let collection = database.collection::<RawDocumentBuf>(collection);
-            let mut find = collection.find(filter.clone());
-            if *ids_only {
-                find = find.projection(doc! { ID: 1 });
-            }
-            let mut cursor = find.session(&mut *session).await?;
-            let mut found = vec![];
-            while cursor.advance(session).await? {
-                found.push(cursor.current().to_owned());
-            }
-            Ok(Answer::Found(found))
-        }
+        self.sink
+            .server
+            .within("the target's rows can't be counted", collection.estimated_document_count())
+            .await
     }
 }
 
@@ -385,8 +331,11 @@ impl SinkTx for MongoTx<'_> {
         // A checkpoint that is there although none is expected is a duplicate key.
         match self.run(Work::Write(raw(&save)?), "the checkpoint can't be saved").await? {
             Answer::Written(Reply { count: 1, error: None }) => Ok(()),
-            _ => Err(Error::new(ErrorKind::Fenced, "another engine has taken the pipeline over in this target")
-                .remedy("Only one engine may run a pipeline; stop the other, or this one")),
+            _ => Err(Error::new(
+                ErrorKind::Fenced,
+                "another engine has taken the pipeline over in this target",
+            )
+            .remedy("Only one engine may run a pipeline; stop the other, or this one")),
         }
     }
 

@@ -46,7 +46,9 @@ pub(crate) fn push_time(out: &mut Vec<u8>, micros: i64) -> Result<(), Why> {
     let (seconds, part) = (micros / SECOND, micros % SECOND);
     let written = match part {
         0 => write!(Out(out), "{:02}:{:02}:{:02}", seconds / 3600, seconds / 60 % 60, seconds % 60),
-        part => write!(Out(out), "{:02}:{:02}:{:02}.{part:06}", seconds / 3600, seconds / 60 % 60, seconds % 60),
+        part => {
+            write!(Out(out), "{:02}:{:02}:{:02}.{part:06}", seconds / 3600, seconds / 60 % 60, seconds % 60)
+        }
     };
     written.map_err(|_| "the time of day can't be written")
 }
@@ -62,7 +64,8 @@ pub(crate) fn parse_time(text: &str) -> Option<i64> {
         Some(part) if part.len() == 6 => part.parse::<i64>().ok()?,
         Some(_) => return None,
     };
-    let whole = fields.next().is_none() && minutes < 60 && seconds < 60 && hours >= 0 && minutes >= 0 && seconds >= 0;
+    let whole =
+        fields.next().is_none() && minutes < 60 && seconds < 60 && hours >= 0 && minutes >= 0 && seconds >= 0;
     let total = ((hours * 60 + minutes) * 60 + seconds) * SECOND + micros;
     (whole && micros >= 0 && total <= 24 * 3600 * SECOND).then_some(total)
 }
@@ -105,7 +108,9 @@ mod tests {
             assert_eq!(std::str::from_utf8(&out).unwrap(), text);
             assert_eq!(parse_time(text), Some(micros));
         }
-        for text in ["", "1:2:3", "24:00:00.000001", "00:60:00", "00:00", "00:00:00.5", "-1:00:00", "00:00:00:00"] {
+        for text in
+            ["", "1:2:3", "24:00:00.000001", "00:60:00", "00:00", "00:00:00.5", "-1:00:00", "00:00:00:00"]
+        {
             assert_eq!(parse_time(text), None, "{text}");
         }
         assert!(push_time(&mut vec![], -1).is_err());

@@ -124,15 +124,17 @@ impl Writer<'_> {
         };
         close(&mut out, array);
         close(&mut out, at);
-        let body = RawDocumentBuf::from_bytes(out)
-            .map_err(|error| Error::new(ErrorKind::Internal, "a command was not written well").because(error))?;
+        let body = RawDocumentBuf::from_bytes(out).map_err(|error| {
+            Error::new(ErrorKind::Internal, "a command was not written well").because(error)
+        })?;
         Ok(Command { kind, collection, body, steps: first..end })
     }
 
     /// Whether a step goes on with the command that `first` began.
     fn continues(&self, first: usize, step: usize, collection: &str) -> bool {
         self.steps.get(step).is_some_and(|next| {
-            next.kind == self.steps[first].kind && *self.fold.entries[next.entry].plan.collection == *collection
+            next.kind == self.steps[first].kind
+                && *self.fold.entries[next.entry].plan.collection == *collection
         })
     }
 
@@ -202,7 +204,8 @@ impl Writer<'_> {
         if size <= self.limits.document_bytes {
             return Ok(());
         }
-        let what = format!("the document would have {size} bytes, and MongoDB holds {}", self.limits.document_bytes);
+        let what =
+            format!("the document would have {size} bytes, and MongoDB holds {}", self.limits.document_bytes);
         Err(Error::new(ErrorKind::ValueUnrepresentable, what)
             .remedy("Leave out large columns with `columns: { exclude: [..] }`, or keep them elsewhere")
             .at_table(&entry.plan.schema.table)
@@ -224,7 +227,8 @@ impl Writer<'_> {
         // What others have put into the document stays with it.
         for (name, stored) in base.into_iter().flat_map(|base| base.iter()).flatten() {
             let name: &str = name.as_ref();
-            let ours = name == crate::plan::ID || entry.plan.fields.iter().any(|field| field_name(field) == name);
+            let ours =
+                name == crate::plan::ID || entry.plan.fields.iter().any(|field| field_name(field) == name);
             if !ours {
                 push_stored(out, &[name.as_bytes(), &[0]].concat(), stored);
             }
@@ -274,7 +278,10 @@ impl Writer<'_> {
             out.push(ty::ARRAY);
             out.extend_from_slice(b"$in\0");
             let list = open(out);
-            while self.continues(first, step, collection) && step - first < DELETES_MAX && out.len() < COMMAND_BYTES {
+            while self.continues(first, step, collection)
+                && step - first < DELETES_MAX
+                && out.len() < COMMAND_BYTES
+            {
                 let entry = &self.fold.entries[self.steps[step].entry];
                 push_in_list(out, step - first, &self.fold.arena[entry.id.clone()]);
                 step += 1;
@@ -315,7 +322,7 @@ fn field_name(field: &Field) -> &str {
 
 fn push_stored(out: &mut Vec<u8>, name: &[u8], stored: mongodb::bson::RawBsonRef<'_>) {
     let mut value = vec![];
-    crate::fold::push_raw(&mut value, stored);
+    crate::key::push_raw(&mut value, stored);
     if let Some((&ty, body)) = value.split_first() {
         raw_element(out, ty, name, body);
     }
@@ -361,7 +368,10 @@ impl Reply {
         let error = first.map(|error| WriteError {
             index: number(error, "index").max(0) as usize,
             code: number(error, "code") as i32,
-            index_fields: error.get_document("keyPattern").map(|keys| keys.keys().cloned().collect()).unwrap_or_default(),
+            index_fields: error
+                .get_document("keyPattern")
+                .map(|keys| keys.keys().cloned().collect())
+                .unwrap_or_default(),
         });
         Reply { count: number(reply, "n").max(0) as u64, error }
     }

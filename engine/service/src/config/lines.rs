@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
-use sluice_pipeline::{BatchLimits, LineSpec, OnLarge, TableRoute, TruncatePolicy};
+use sluice_pipeline::{BatchLimits, LineSpec, TableRoute, TruncatePolicy};
 use sluice_types::ports::{Discovered, Endpoint};
 use sluice_types::settings::did_you_mean;
 use sluice_types::{Error, ErrorKind, Finding, PipelineId, Result, Severity, TableId, TablePattern};
@@ -148,10 +148,7 @@ impl Pipeline {
                 .map(|(rule, found)| (found.table.clone(), rule.steps.clone()))
                 .collect(),
         };
-        let mut large_transactions = self.large_transactions;
-        if self.then_by_default && !target.endpoint.capabilities().unlimited_transactions {
-            large_transactions.then = OnLarge::Parts;
-        }
+        let large_transactions = self.large_by_default.of_target(self.large_transactions, &*target.endpoint);
         let plain = chain.tables.is_empty() && !is_shared(config, name, target_name, default_schema, &tables);
         let by_default = if plain { TruncatePolicy::Apply } else { TruncatePolicy::Pause };
         let lines = config.pipelines.values().map(|pipeline| pipeline.targets.len()).sum();

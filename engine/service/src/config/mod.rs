@@ -129,7 +129,7 @@ pub struct Pipeline {
     pub batch: BatchLimits,
     /// `concurrency:`
     pub concurrency: NonZeroUsize,
-    /// `large_transactions:`
+    /// `large_transactions:`. [`Pipeline::lines`] knows what a target lowers where nothing is written.
     pub large_transactions: LargeTransactions,
     /// `truncate:`, where it is written. [`Pipeline::lines`] knows the default.
     pub truncate: Option<TruncatePolicy>,
@@ -139,8 +139,8 @@ pub struct Pipeline {
     pub on_position_lost: OnPositionLost,
     /// `tables:`, in order: a table goes to the rule that names it, or else to the first whose pattern matches it.
     pub tables: Vec<TableRule>,
-    /// Whether `large_transactions.then` is not written: then it depends on the target.
-    then_by_default: bool,
+    /// What of `large_transactions` is not written: then it depends on the target.
+    large_by_default: pipeline::ByDefault,
     part: diff::Part,
 }
 

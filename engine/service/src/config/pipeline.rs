@@ -7,6 +7,7 @@ use sluice_pipeline::{
     BatchLimits, LargeTransactions, Mode, OnError, OnErrorThen, OnLarge, OnPositionLost, SnapshotMode,
     TruncatePolicy,
 };
+use sluice_types::ports::Endpoint;
 use sluice_types::settings::did_you_mean;
 use sluice_types::{ErrorKind, Finding, Settings};
 
@@ -50,7 +51,7 @@ fn one(nested: &mut Settings, name: &str, databases: &Databases, trees: &Trees<'
     let source = source(nested, databases);
     let (targets, many) = targets(nested, databases);
     not_built(nested);
-    let (large_transactions, then_by_default) = large_transactions(nested);
+    let (large_transactions, large_by_default) = large_transactions(nested);
     Pipeline {
         id,
         source,
@@ -72,7 +73,7 @@ fn one(nested: &mut Settings, name: &str, databases: &Databases, trees: &Trees<'
         batch: batch(nested),
         concurrency: concurrency(nested),
         large_transactions,
-        then_by_default,
+        large_by_default,
         truncate: nested.take_word(
             "truncate",
             &[
@@ -196,18 +197,39 @@ fn concurrency(nested: &mut Settings) -> NonZeroUsize {
     non_zero(number, 4)
 }
 
-/// And whether `then` is not written.
-fn large_transactions(nested: &mut Settings) -> (LargeTransactions, bool) {
+/// Which parts of `large_transactions` are not written.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct ByDefault {
+    rows: bool,
+    bytes: bool,
+    then: bool,
+}
+
+impl ByDefault {
+    /// What is written, and for the rest what suits the target.
+    pub fn of_target(self, written: LargeTransactions, target: &dyn Endpoint) -> LargeTransactions {
+        let (rows, bytes) = target.large_transaction();
+        let in_parts = self.then && !target.capabilities().unlimited_transactions;
+        LargeTransactions {
+            rows: if self.rows { rows } else { written.rows },
+            bytes: if self.bytes { bytes } else { written.bytes },
+            then: if in_parts { OnLarge::Parts } else { written.then },
+        }
+    }
+}
+
+fn large_transactions(nested: &mut Settings) -> (LargeTransactions, ByDefault) {
     let mut large = optional(nested, "large_transactions");
     let words = [("spill", OnLarge::Spill), ("parts", OnLarge::Parts), ("fail", OnLarge::Fail)];
     let then = large.take_word("then", &words);
+    let (rows, bytes) = (large.take_number("rows", 1), large.take_size("bytes"));
     let limits = LargeTransactions {
-        rows: large.take_number("rows", 1).unwrap_or(1_000_000),
-        bytes: large.take_size("bytes").unwrap_or(512 << 20),
+        rows: rows.unwrap_or(1_000_000),
+        bytes: bytes.unwrap_or(512 << 20),
         then: then.unwrap_or(OnLarge::Spill),
     };
     nested.absorb(large);
-    (limits, then.is_none())
+    (limits, ByDefault { rows: rows.is_none(), bytes: bytes.is_none(), then: then.is_none() })
 }
 
 fn on_error(nested: &mut Settings) -> OnError {

@@ -107,8 +107,21 @@ fn pipeline() -> Json {
                 mapping(
                     &[],
                     [
-                        ("rows", number(1, "Events above which a transaction is large.", 1_000_000)),
-                        ("bytes", size("Bytes above which it is.", "512MiB")),
+                        (
+                            "rows",
+                            number(
+                                1,
+                                "Events above which a transaction is large; some targets begin lower (mongodb: 100000).",
+                                1_000_000,
+                            ),
+                        ),
+                        (
+                            "bytes",
+                            size(
+                                "Bytes above which it is; some targets begin lower (mongodb: 64MiB).",
+                                "512MiB",
+                            ),
+                        ),
                         ("then", word(&["spill", "parts", "fail"])),
                     ],
                 ),

@@ -70,6 +70,10 @@ impl Endpoint for FakeDatabase {
         }
     }
 
+    fn large_transaction(&self) -> (u64, u64) {
+        (1_000, 64 << 20)
+    }
+
     fn address(&self) -> String {
         format!("fake {}", self.name)
     }

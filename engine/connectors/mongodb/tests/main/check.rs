@@ -31,7 +31,15 @@ async fn a_good_server_has_no_findings() {
     let place = Place::new();
     let found = check(&place.server.url(), &place.database, json!({}), &[target(&table("t"))]).await;
     assert_eq!(found, []);
-    assert!(place.server.try_command(&place.database, doc! { "listCollections": 1 }).unwrap().to_string().contains("\"firstBatch\": []"), "a check changes nothing");
+    assert!(
+        place
+            .server
+            .try_command(&place.database, doc! { "listCollections": 1 })
+            .unwrap()
+            .to_string()
+            .contains("\"firstBatch\": []"),
+        "a check changes nothing"
+    );
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -40,8 +48,15 @@ async fn a_standalone_server_is_told_how_to_become_a_replica_set() {
     for url in [server.url(), format!("mongodb://127.0.0.1:{}/?replicaSet=rs0", server.port())] {
         let finding = only(&url, json!({})).await;
         assert_eq!((&*finding.code, &*finding.path), ("config-invalid", "url"), "{finding}");
-        assert!(finding.remedy.contains("rs.initiate()") && finding.remedy.contains("--replSet"), "{finding}");
-        let error = endpoint(&url, "app", json!({ "timeouts": { "select_ms": 1000 } })).sink(&line()).await.err().unwrap();
+        assert!(
+            finding.remedy.contains("rs.initiate()") && finding.remedy.contains("--replSet"),
+            "{finding}"
+        );
+        let error = endpoint(&url, "app", json!({ "timeouts": { "select_ms": 1000 } }))
+            .sink(&line())
+            .await
+            .err()
+            .unwrap();
         assert_eq!(error.kind(), ErrorKind::Config, "{error}");
         assert!(error.remedy_text().unwrap().contains("rs.initiate()"), "{error}");
     }
@@ -64,9 +79,14 @@ async fn nobody_there() {
 #[tokio::test(flavor = "multi_thread")]
 async fn users_and_what_they_may() {
     let user = |name: &str, role: &str| doc! { "createUser": name, "pwd": "s3cret", "roles": [{ "role": role, "db": "app" }], "$db": "admin" };
-    let options = MongoOptions { auth: true, users: vec![user("writer", "readWrite"), user("reader", "read")], ..MongoOptions::default() };
+    let options = MongoOptions {
+        auth: true,
+        users: vec![user("writer", "readWrite"), user("reader", "read")],
+        ..MongoOptions::default()
+    };
     let server = Mongo::start_with(options);
-    let url = |user: &str| format!("mongodb://{user}127.0.0.1:{}/?replicaSet=rs0&authSource=admin", server.port());
+    let url =
+        |user: &str| format!("mongodb://{user}127.0.0.1:{}/?replicaSet=rs0&authSource=admin", server.port());
     assert_eq!(check(&server.url(), "app", json!({}), &[]).await, []);
     assert_eq!(check(&url("writer:s3cret@"), "app", json!({}), &[]).await, []);
     let split = json!({ "user": "writer", "password": "s3cret", "auth": { "source": "admin", "mechanism": "SCRAM-SHA-256" } });
@@ -75,7 +95,13 @@ async fn users_and_what_they_may() {
     let finding = only(&url("reader:s3cret@"), json!({})).await;
     assert_eq!((&*finding.code, finding.severity), ("privileges", Severity::Warning), "{finding}");
     assert!(finding.what.contains("insert") && finding.remedy.contains("grantRolesToUser"), "{finding}");
-    let error = endpoint(&url("reader:s3cret@"), "app", json!({})).sink(&line()).await.unwrap().prepare(&[]).await.unwrap_err();
+    let error = endpoint(&url("reader:s3cret@"), "app", json!({}))
+        .sink(&line())
+        .await
+        .unwrap()
+        .prepare(&[])
+        .await
+        .unwrap_err();
     assert_eq!(error.kind(), ErrorKind::Permission, "{error}");
 
     for wrong in ["writer:wrong@", "nobody:s3cret@"] {
@@ -107,7 +133,8 @@ async fn tls_in_every_mode() {
         let finding = only(&server.url(), json!({ "tls": bad })).await;
         assert_eq!(&*finding.code, "unreachable", "{finding}");
     }
-    let missing = only(&server.url(), json!({ "tls": { "ca": ca, "cert": "/no/such", "key": "/no/key" } })).await;
+    let missing =
+        only(&server.url(), json!({ "tls": { "ca": ca, "cert": "/no/such", "key": "/no/key" } })).await;
     assert_eq!(&*missing.code, "config-invalid", "{missing}");
 }
 
@@ -147,11 +174,13 @@ async fn collections_that_can_not_be_targets() {
 #[tokio::test(flavor = "multi_thread")]
 async fn columns_that_can_not_be_fields_and_dates_that_lose_something() {
     let server = Mongo::shared();
-    let def = TableDef::new(&TableId::new("", "t")).column("id", ColumnType::Int64).column("a.b", ColumnType::Text);
+    let def =
+        TableDef::new(&TableId::new("", "t")).column("id", ColumnType::Int64).column("a.b", ColumnType::Text);
     let dotted = def.key(&["id"]).schema("s", "postgres");
     let def = TableDef::new(&TableId::new("", "u")).column("id", ColumnType::Int64);
     let def = def.native_column("at", ColumnType::Timestamptz, "timestamp with time zone");
-    let dated = def.native_column("short", ColumnType::Timestamp, "timestamp(3) without time zone").key(&["id"]);
+    let dated =
+        def.native_column("short", ColumnType::Timestamp, "timestamp(3) without time zone").key(&["id"]);
     let tables = [target(&dotted), target(&dated.schema("s", "postgres"))];
     let found = check(&server.url(), "app", json!({}), &tables).await;
     assert_eq!(found.len(), 2, "{found:#?}");

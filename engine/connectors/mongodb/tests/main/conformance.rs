@@ -47,11 +47,16 @@ impl MongoDb {
             // A table of fixed columns is a collection that allows no other field.
             Statement::CreateTable(def) => {
                 let name = &*def.table.name;
-                let properties: Document = def.columns.iter().map(|column| (field(&column.0).into(), Bson::Document(doc! {}))).collect();
+                let properties: Document = def
+                    .columns
+                    .iter()
+                    .map(|column| (field(&column.0).into(), Bson::Document(doc! {})))
+                    .collect();
                 let rule = doc! { "additionalProperties": false, "properties": properties };
                 self.command(doc! { "create": name, "validator": { "$jsonSchema": rule } });
                 for (number, unique) in def.unique.iter().enumerate() {
-                    let key: Document = unique.iter().map(|column| (column.clone(), Bson::Int32(1))).collect();
+                    let key: Document =
+                        unique.iter().map(|column| (column.clone(), Bson::Int32(1))).collect();
                     let index = doc! { "key": key, "name": format!("unique_{number}"), "unique": true };
                     self.command(doc! { "createIndexes": name, "indexes": [index] });
                 }
@@ -108,7 +113,10 @@ impl Harness for MongoDb {
             other => panic!("{other}"),
         };
         let documents = self.server.find(&self.database, &table.name);
-        documents.into_iter().map(|document| document.into_iter().map(|(_, one)| value(one)).collect()).collect()
+        documents
+            .into_iter()
+            .map(|document| document.into_iter().map(|(_, one)| value(one)).collect())
+            .collect()
     }
 
     async fn keep_copy(&self) {
@@ -128,7 +136,8 @@ impl Harness for MongoDb {
 
     /// What a restart does to this client: its transactions are gone, and its connections.
     async fn interrupt(&self) -> bool {
-        let sessions = doc! { "currentOp": true, "type": "idleSession", "$all": true, "appName": &self.database };
+        let sessions =
+            doc! { "currentOp": true, "type": "idleSession", "$all": true, "appName": &self.database };
         let found = self.server.command("admin", sessions);
         let mut killed = 0;
         for session in found.get_array("inprog").unwrap() {

@@ -176,7 +176,8 @@ async fn a_server_that_says_nothing_is_given_up_in_time() {
     let server = Mongo::shared();
     let database = server.database("silent");
     let proxy = Proxy::to(server.port());
-    let timeouts = json!({ "timeouts": { "operation_ms": 400, "commit_ms": 400, "select_ms": 400, "connect_ms": 400 } });
+    let timeouts =
+        json!({ "timeouts": { "operation_ms": 400, "commit_ms": 400, "select_ms": 400, "connect_ms": 400 } });
     let endpoint = endpoint(&server.url_at(proxy.port()), &database, timeouts);
     let mut sink = endpoint.sink(&line()).await.unwrap();
     sink.prepare(&[target(&table("t"))]).await.unwrap();
@@ -207,7 +208,8 @@ async fn connections_cut_anywhere_lose_and_double_nothing() {
     sink.prepare(&[target(&t)]).await.unwrap();
     let (mut at, mut failures) = (0u64, 0);
     for attempt in 0..60u64 {
-        let direction = if attempt % 2 == 0 { sluice_servers::Direction::Up } else { sluice_servers::Direction::Down };
+        let direction =
+            if attempt % 2 == 0 { sluice_servers::Direction::Up } else { sluice_servers::Direction::Down };
         proxy.cut_after(direction, 1 + attempt * 97 % 1_500);
         let next = at + 1;
         let tried = async {
@@ -246,8 +248,13 @@ async fn connections_cut_anywhere_lose_and_double_nothing() {
 
 #[tokio::test]
 async fn an_error_of_the_target_is_told_with_its_database() {
-    let endpoint = endpoint("mongodb://127.0.0.1:1/?replicaSet=rs0", "app", json!({ "timeouts": { "select_ms": 300 } }));
+    let endpoint =
+        endpoint("mongodb://127.0.0.1:1/?replicaSet=rs0", "app", json!({ "timeouts": { "select_ms": 300 } }));
     let error = endpoint.sink(&line()).await.err().unwrap();
-    assert_eq!((error.kind(), error.place().database.as_deref()), (ErrorKind::Unreachable, Some("d")), "{error}");
+    assert_eq!(
+        (error.kind(), error.place().database.as_deref()),
+        (ErrorKind::Unreachable, Some("d")),
+        "{error}"
+    );
     assert!(error.to_string().contains("127.0.0.1:1/app"), "{error}");
 }

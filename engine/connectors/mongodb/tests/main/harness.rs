@@ -8,9 +8,10 @@ use sluice_kit::statement::TableDef;
 use sluice_mongodb::Connector;
 use sluice_servers::Mongo;
 use sluice_servers::bson::Document;
-use sluice_types::ports::{Connector as _, Endpoint, LineContext, Sink, TargetTable, Written};
+use sluice_types::ports::{Connector as _, Endpoint, LineContext, Sink, SpillRoom, TargetTable, Written};
 use sluice_types::{
-    Change, Checkpoint, ColumnType, Event, Position, Row, Settings, SnapshotProgress, TableId, TableSchema, Value,
+    Change, Checkpoint, ColumnType, Event, Position, Row, Settings, SnapshotProgress, TableId, TableSchema,
+    Value,
 };
 
 pub fn line() -> LineContext {
@@ -18,6 +19,7 @@ pub fn line() -> LineContext {
         pipeline: "p".into(),
         install: "11112222333344445555666677778888".into(),
         clock: sluice_kit::TestClock::start(),
+        spill: SpillRoom::new("spill", 0),
     }
 }
 
@@ -66,7 +68,8 @@ impl Place {
 
 /// `id` integer key, `a` text, `n` integer.
 pub fn table(name: &str) -> Arc<TableSchema> {
-    let def = TableDef::new(&TableId::new("", name)).column("id", ColumnType::Int64).column("a", ColumnType::Text);
+    let def =
+        TableDef::new(&TableId::new("", name)).column("id", ColumnType::Int64).column("a", ColumnType::Text);
     def.column("n", ColumnType::Int64).key(&["id"]).schema("elsewhere", "foreign")
 }
 

@@ -18,7 +18,10 @@ async fn the_key_is_the_id_alone_or_as_a_document() {
     let pairs = def.key(&["a", "b"]).schema("s", "k");
     let def = TableDef::new(&TableId::new("", "mapped")).column("name", ColumnType::Text);
     let mapped = def.column("_id", ColumnType::Text).key(&["_id"]).schema("s", "k");
-    let dotted = Arc::new(sluice_types::TableSchema { table: TableId::new("public", "dotted"), ..(*table("x")).clone() });
+    let dotted = Arc::new(sluice_types::TableSchema {
+        table: TableId::new("public", "dotted"),
+        ..(*table("x")).clone()
+    });
     let mut sink = place.sink().await;
     sink.prepare(&[target(&pairs), target(&mapped), target(&dotted)]).await.unwrap();
     let events = [
@@ -75,7 +78,10 @@ async fn a_key_that_changes_takes_along_what_others_added() {
     let t = table("t");
     let mut sink = place.sink().await;
     sink.prepare(&[target(&t)]).await.unwrap();
-    place.server.command(&place.database, doc! { "insert": "t", "documents": [{ "_id": 1_i64, "a": "x", "n": 1_i64, "extra": [1, "y"] }] });
+    place.server.command(
+        &place.database,
+        doc! { "insert": "t", "documents": [{ "_id": 1_i64, "a": "x", "n": 1_i64, "extra": [1, "y"] }] },
+    );
     write(&mut sink, &[update(&t, 1, 2, Some("y"), None)]).await;
     assert_eq!(place.shown("t"), [r#"{ "_id": 2, "a": "y", "n": 1, "extra": [1, "y"] }"#]);
 }
@@ -84,7 +90,8 @@ async fn a_key_that_changes_takes_along_what_others_added() {
 #[tokio::test]
 async fn a_decimal_key_is_written_with_its_digits() {
     let place = Place::new();
-    let def = TableDef::new(&TableId::new("", "d")).column("id", ColumnType::Decimal).column("a", ColumnType::Text);
+    let def =
+        TableDef::new(&TableId::new("", "d")).column("id", ColumnType::Decimal).column("a", ColumnType::Text);
     let d = def.key(&["id"]).schema("s", "k");
     let image = |id: &str, a: &str| Row::new(vec![Value::Decimal(id.into()), a.into()]);
     let mut sink = place.sink().await;
@@ -95,7 +102,8 @@ async fn a_decimal_key_is_written_with_its_digits() {
     let found = place.find("d");
     assert_eq!((found.len(), found[0].to_string()), (1, r#"{ "_id": 1.00, "a": "y" }"#.to_string()));
     // And within one write.
-    let events = [event(&d, Change::Insert(image("2.0", "x"))), event(&d, Change::Delete(image("2.00", "x")))];
+    let events =
+        [event(&d, Change::Insert(image("2.0", "x"))), event(&d, Change::Delete(image("2.00", "x")))];
     write(&mut sink, &events).await;
     assert_eq!(place.find("d").len(), 1);
 }
@@ -114,9 +122,8 @@ async fn a_unique_value_that_moves_from_row_to_row_is_no_violation() {
     let mut sink = place.sink().await;
     sink.prepare(&[target(&t)]).await.unwrap();
     write(&mut sink, &[insert(&t, 1, "x", 1), insert(&t, 2, "y", 2)]).await;
-    let whole = |id: i64, a: &str| {
-        event(&t, Change::Update { before: Some(row(id, "", 0)), after: row(id, a, id) })
-    };
+    let whole =
+        |id: i64, a: &str| event(&t, Change::Update { before: Some(row(id, "", 0)), after: row(id, a, id) });
     let events = [
         whole(2, "free"),
         whole(1, "y"),
@@ -250,7 +257,9 @@ async fn a_large_collection_is_truncated() {
     }
     let mut tx = sink.begin().await.unwrap();
     tx.write(&[insert(&t, -1, "before", 0)]).await.unwrap();
-    tx.write(&[insert(&t, -2, "before", 0), event(&t, Change::Truncate), insert(&t, -3, "after", 0)]).await.unwrap();
+    tx.write(&[insert(&t, -2, "before", 0), event(&t, Change::Truncate), insert(&t, -3, "after", 0)])
+        .await
+        .unwrap();
     tx.save(&checkpoint(1), None).await.unwrap();
     tx.commit().await.unwrap();
     assert_eq!(place.shown("t"), [r#"{ "_id": -3, "a": "after", "n": 0 }"#]);
@@ -296,7 +305,8 @@ async fn a_conflict_is_tried_again() {
     write(&mut sink, &[insert(&t, 1, "x", 1), insert(&t, 2, "y", 2)]).await;
     let mut tx = sink.begin().await.unwrap();
     tx.write(&[update(&t, 1, 1, Some("ours"), None)]).await.unwrap();
-    let other = doc! { "update": "t", "updates": [{ "q": { "_id": 2_i64 }, "u": { "$set": { "n": 0_i64 } } }] };
+    let other =
+        doc! { "update": "t", "updates": [{ "q": { "_id": 2_i64 }, "u": { "$set": { "n": 0_i64 } } }] };
     place.server.command(&place.database, other);
     tx.write(&[update(&t, 2, 2, Some("ours"), None)]).await.unwrap();
     tx.commit().await.unwrap();

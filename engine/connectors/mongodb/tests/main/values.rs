@@ -26,11 +26,16 @@ fn json(text: &str) -> Value {
 /// Value and what the document shows; a type's name where the text alone does not tell.
 fn golden() -> Vec<(ColumnType, Value, &'static str)> {
     use ColumnType::*;
-    let nested = sluice_types::value::Document(vec![("b.c".into(), Value::Int64(1)), ("$d".into(), Value::Null), ("".into(), "x".into())]);
+    let nested = sluice_types::value::Document(vec![
+        ("b.c".into(), Value::Int64(1)),
+        ("$d".into(), Value::Null),
+        ("".into(), "x".into()),
+    ]);
     let extended = |name: &str, text: &str| {
         Value::Extended(Arc::new(sluice_types::value::Extended { type_name: name.into(), text: text.into() }))
     };
-    let interval = |months, days, micros| Value::Interval(sluice_types::value::Interval { months, days, micros });
+    let interval =
+        |months, days, micros| Value::Interval(sluice_types::value::Interval { months, days, micros });
     vec![
         (Text, Value::Null, "null"),
         (Boolean, Value::Bool(true), "true"),
@@ -47,7 +52,11 @@ fn golden() -> Vec<(ColumnType, Value, &'static str)> {
         (Float64, Value::Float64(5e-324), "double 5e-324"),
         (Decimal, Value::Decimal("-12.340".into()), "decimal128 -12.340"),
         (Decimal, Value::Decimal("0.00".into()), "decimal128 0.00"),
-        (Decimal, Value::Decimal("9999999999999999999999999999999999".into()), "decimal128 9999999999999999999999999999999999"),
+        (
+            Decimal,
+            Value::Decimal("9999999999999999999999999999999999".into()),
+            "decimal128 9999999999999999999999999999999999",
+        ),
         (Decimal, Value::Decimal("NaN".into()), "decimal128 NaN"),
         (Decimal, Value::Decimal("-Infinity".into()), "decimal128 -Infinity"),
         (Text, "a\0é😀".into(), "\"a\u{0}é😀\""),
@@ -64,10 +73,18 @@ fn golden() -> Vec<(ColumnType, Value, &'static str)> {
         (Time, Value::Time(86_400_000_000), "\"24:00:00\""),
         (Interval, interval(-1, 2, -3), "{ \"months\": -1, \"days\": 2, \"microseconds\": -3 }"),
         (Json, json("null"), "null"),
-        (Json, json("[1, 1.50, 1e2, \"x\", true, {\"a\": {}}, []]"), "[int64 1, double 1.5, double 100, \"x\", true, { \"a\": {} }, []]"),
+        (
+            Json,
+            json("[1, 1.50, 1e2, \"x\", true, {\"a\": {}}, []]"),
+            "[int64 1, double 1.5, double 100, \"x\", true, { \"a\": {} }, []]",
+        ),
         (Json, json("0.10000000000000000555"), "decimal128 0.10000000000000000555"),
         (Json, json("18446744073709551615"), "decimal128 18446744073709551615"),
-        (Json, json("{\"a.b\": {\"$c\": 1, \"\": 2}, \"$ref\": 3}"), "{ \"a.b\": { \"$c\": 1, \"\": 2 }, \"$ref\": 3 }"),
+        (
+            Json,
+            json("{\"a.b\": {\"$c\": 1, \"\": 2}, \"$ref\": 3}"),
+            "{ \"a.b\": { \"$c\": 1, \"\": 2 }, \"$ref\": 3 }",
+        ),
         (Array, array(&[], &[]), "[]"),
         (Array, array(&[(3, 1)], &["a".into(), Value::Null, "".into()]), "[\"a\", null, \"\"]"),
         (Array, array(&[(2, 1), (1, 1)], &[1.into(), 2.into()]), "[[int64 1], [int64 2]]"),
@@ -105,7 +122,9 @@ async fn every_value_is_stored_as_the_list_says() {
         let schema = one_column(&format!("v{number}"), ty);
         sink.prepare(&[target(&schema)]).await.unwrap();
         let image = |id: i64, value: &Value| Row::new(vec![id.into(), value.clone()]);
-        let update = |id: i64, before: Option<Row>| event(&schema, Change::Update { before, after: image(id, &value) });
+        let update = |id: i64, before: Option<Row>| {
+            event(&schema, Change::Update { before, after: image(id, &value) })
+        };
         write(&mut sink, &[event(&schema, Change::Insert(image(1, &value)))]).await;
         write(&mut sink, &[2, 3].map(|id| event(&schema, Change::Insert(image(id, &Value::Null))))).await;
         write(&mut sink, &[update(2, Some(image(2, &Value::Null)))]).await;
@@ -113,13 +132,20 @@ async fn every_value_is_stored_as_the_list_says() {
         let def = TableDef::new(&schema.table).column("id", ColumnType::Int64).native_column("v", ty, "");
         let wider = def.column("w", ColumnType::Text).key(&["id"]).schema("s", "k");
         let partial = Row::new(vec![3.into(), value.clone(), Value::Absent]);
-        let written = write(&mut sink, &[event(&wider, Change::Update { before: None, after: partial })]).await;
+        let written =
+            write(&mut sink, &[event(&wider, Change::Update { before: None, after: partial })]).await;
         assert_eq!(written.partial, [0usize; 0]);
         for document in place.find(&schema.table.name) {
             let stored = shown(document.get("v").unwrap());
             assert_eq!(stored, expected, "{ty} {document}");
         }
-        let rows = sink.begin().await.unwrap().current(&schema, &[Key(vec![3.into()]), Key(vec![9.into()])]).await.unwrap();
+        let rows = sink
+            .begin()
+            .await
+            .unwrap()
+            .current(&schema, &[Key(vec![3.into()]), Key(vec![9.into()])])
+            .await
+            .unwrap();
         let read = rows[0].as_ref().unwrap().get(1);
         // JSON is the same by meaning.
         if !matches!(value, Value::Json(_)) {
@@ -155,7 +181,11 @@ async fn what_is_not_stored_exactly_is_refused() {
         let mut tx = sink.begin().await.unwrap();
         let row = Row::new(vec![1.into(), value.clone()]);
         let error = tx.write(&[event(&schema, Change::Insert(row))]).await.unwrap_err();
-        assert_eq!((error.kind(), error.event()), (ErrorKind::ValueUnrepresentable, Some(0)), "{ty}: {error}");
+        assert_eq!(
+            (error.kind(), error.event()),
+            (ErrorKind::ValueUnrepresentable, Some(0)),
+            "{ty}: {error}"
+        );
         assert_eq!(error.place().column.as_deref(), Some("v"));
         assert!(error.remedy_text().is_some());
     }
