@@ -94,7 +94,7 @@ fn natural(stored: RawBsonRef<'_>) -> Value {
         RawBsonRef::Document(document) => {
             let fields = document.iter().flatten();
             Value::Document(Arc::new(Document(
-                fields.map(|(name, value)| (AsRef::<str>::as_ref(name).into(), natural(value))).collect(),
+                fields.map(|(name, value)| (name.into(), natural(value))).collect(),
             )))
         }
         RawBsonRef::RegularExpression(_) => other("regex", stored),
@@ -176,7 +176,7 @@ fn push_json(out: &mut String, stored: RawBsonRef<'_>) {
                 if index > 0 {
                     out.push(',');
                 }
-                push_json_text(out, name.as_ref());
+                push_json_text(out, name);
                 out.push(':');
                 push_json(out, value);
             }

@@ -226,7 +226,6 @@ impl Writer<'_> {
         }
         // What others have put into the document stays with it.
         for (name, stored) in base.into_iter().flat_map(|base| base.iter()).flatten() {
-            let name: &str = name.as_ref();
             let ours =
                 name == crate::plan::ID || entry.plan.fields.iter().any(|field| field_name(field) == name);
             if !ours {
