@@ -148,7 +148,11 @@ fn every_connector_has_the_same_rooms() {
         ] {
             let is_target_only = NO_SOURCE_YET.iter().any(|name| folder.ends_with(name));
             if is_target_only && SOURCE_ROOMS.contains(&room) {
-                assert!(!folder.join(room).exists(), "{} has a source: take it from the list", folder.display());
+                assert!(
+                    !folder.join(room).exists(),
+                    "{} has a source: take it from the list",
+                    folder.display()
+                );
                 continue;
             }
             assert!(folder.join(room).exists(), "{} has no {room}", folder.display());
