@@ -4,14 +4,21 @@
 
 mod away;
 mod bad_configuration;
+mod bad_servers;
 mod changed_source;
 mod full_disk;
 mod harness;
+mod huge;
 mod kills;
 mod large;
+mod outages;
+mod pairs;
 mod poison;
+mod postgres_log;
+mod preflight;
 mod quickstart;
 mod restored;
 mod service;
 mod swap;
 mod two_engines;
+mod values;

@@ -1,0 +1,311 @@
+//! What goes wrong with servers: each says what it is and what to do, loses nothing, and goes on once it is mended.
+
+use std::net::TcpListener;
+use std::sync::Arc;
+use std::time::Duration;
+
+use serde_json::json;
+use sluice_e2e::database::{Database, Kind, Table, equal, postgres, postgres_options};
+use sluice_e2e::mount::SmallDisk;
+use sluice_e2e::serve::Serve;
+use sluice_e2e::site::{Done, Site};
+use sluice_e2e::wait;
+use sluice_servers::bson::doc;
+use sluice_servers::{Mongo, MongoOptions, Postgres, PostgresOptions, tls};
+
+const EVENTS: &[Table] = &[Table { name: "events", key: &["id"], columns: &[("body", Kind::Plain)] }];
+
+const PIPELINE: &str = "on_error: { base_ms: 50, max_ms: 500 }\ntables: [events]";
+
+fn events(server: &Arc<Postgres>) -> Database {
+    let source = Database::on_postgres(server, "events");
+    source.sql("CREATE TABLE events (id int PRIMARY KEY, body text); INSERT INTO events VALUES (1, 'first')");
+    source
+}
+
+/// A site whose source is given by these settings, its target a file.
+fn reads_from(settings: &str) -> Site {
+    let site = Site::new();
+    site.configure_between(settings, "{ kind: sqlite, path: ./target.db }", PIPELINE);
+    site
+}
+
+/// `check` finds it, and so does `sync`; both end with 1.
+#[track_caller]
+fn is_refused(site: &Site, code: &str, says: &[&str]) {
+    let check = |done: Done| {
+        done.says(&[code]);
+        done.says(says);
+        assert!(!done.text().contains("secret"), "a password is shown: {}", done.text());
+    };
+    check(site.sluice(&["check"]).ended_with(1));
+    check(site.sluice(&["sync"]).ended_with(1));
+}
+
+#[test]
+fn a_server_that_is_not_there() {
+    let port = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
+    // A server that is away comes back: only `check` ends.
+    for settings in [
+        format!("{{ kind: postgres, url: \"postgres://postgres:secret@127.0.0.1:{port}/x\" }}"),
+        format!(
+            "{{ kind: mongodb, url: \"mongodb://127.0.0.1:{port}/?serverSelectionTimeoutMS=500\", database: x }}"
+        ),
+    ] {
+        let site = Site::with("CREATE TABLE events (id INTEGER PRIMARY KEY)", PIPELINE);
+        site.configure_between("{ kind: sqlite, path: ./source.db }", &settings, PIPELINE);
+        site.sluice(&["check"]).ended_with(1).says(&["unreachable", "127.0.0.1"]);
+        let serve = Serve::start(&site);
+        let (code, what) = serve.retrying();
+        assert_eq!(code, "unreachable", "{what}");
+        assert!(!what.contains("secret"), "{what}");
+        serve.stop();
+    }
+}
+
+#[test]
+fn who_the_server_does_not_know() {
+    let server = postgres();
+    let source = events(&server);
+    let Database::Postgres { name, .. } = &source else { unreachable!() };
+    let url = server.url(name);
+    let wrong_password = url.replace("postgres:secret", "postgres:secretive");
+    is_refused(
+        &reads_from(&format!("{{ kind: postgres, url: \"{wrong_password}\" }}")),
+        "authentication",
+        &["postgres"],
+    );
+    let wrong_role = server.url_as("nobody", name);
+    is_refused(
+        &reads_from(&format!("{{ kind: postgres, url: \"{wrong_role}\" }}")),
+        "authentication",
+        &["nobody"],
+    );
+    let wrong_database = server.url("nowhere");
+    let site = reads_from(&format!("{{ kind: postgres, url: \"{wrong_database}\" }}"));
+    site.sluice(&["check"]).ended_with(1).says(&["nowhere", "does not exist"]);
+}
+
+#[test]
+fn tls_that_is_refused_or_can_not_be_verified() {
+    let plain = postgres();
+    let source = events(&plain);
+    let Database::Postgres { name, .. } = &source else { unreachable!() };
+    let url = plain.url(name);
+    let site = reads_from(&format!("{{ kind: postgres, url: \"{url}\", tls: {{ mode: require }} }}"));
+    site.sluice(&["check"]).ended_with(1).says(&["TLS", "ssl = on"]);
+
+    let server = Arc::new(Postgres::start_with(PostgresOptions {
+        tls: true,
+        hba: vec!["hostssl all sluice 127.0.0.1/32 cert".into(), "hostnossl all sluice all reject".into()],
+        ..postgres_options()
+    }));
+    let source = events(&server);
+    let Database::Postgres { name, .. } = &source else { unreachable!() };
+    server.sql(name, "CREATE ROLE sluice LOGIN SUPERUSER REPLICATION");
+    let tls = tls();
+    let with = |host: &str, mode: &str, ca: &std::path::Path| {
+        let (cert, key) = (tls.client_cert.display(), tls.client_key.display());
+        reads_from(&format!(
+            "{{ kind: postgres, host: {host}, port: {}, user: sluice, database: {name}, \
+             tls: {{ mode: {mode}, ca: {}, cert: {cert}, key: {key} }} }}",
+            server.port(),
+            ca.display()
+        ))
+    };
+    with("127.0.0.1", "verify-full", &tls.other_ca).sluice(&["check"]).ended_with(1).says(&["certificate"]);
+    // The right one, and a client that is known by its certificate alone.
+    let site = with("127.0.0.1", "verify-full", &tls.ca);
+    site.sluice(&["check"]).ended_with(0);
+    site.sluice(&["sync"]).ended_with(0);
+    wait::until("both sides to be equal", || {
+        equal(&source, &Database::Sqlite(site.path("target.db")), EVENTS)
+    });
+}
+
+#[test]
+fn a_server_that_can_not_stream() {
+    let server = Arc::new(Postgres::start_with(PostgresOptions {
+        conf: vec!["wal_level = replica".into()],
+        ..Default::default()
+    }));
+    let source = events(&server);
+    is_refused(&reads_from(&source.settings()), "wal_level", &["ALTER SYSTEM SET wal_level", "restart"]);
+}
+
+#[test]
+fn a_server_without_a_free_slot() {
+    let server = Arc::new(Postgres::start_with(PostgresOptions {
+        conf: vec!["max_replication_slots = 1".into()],
+        ..postgres_options()
+    }));
+    let source = events(&server);
+    source.sql("SELECT pg_create_logical_replication_slot('taken', 'pgoutput')");
+    let site = reads_from(&source.settings());
+    site.sluice(&["check"]).ended_with(1).says(&["max_replication_slots"]);
+    let serve = Serve::start(&site);
+    let reason = serve.line_when("the line to stand still", |line| {
+        line["phase"] == "paused" || line["phase"] == "retrying"
+    });
+    assert!(reason["reason"][1].as_str().unwrap().contains("max_replication_slots"), "{reason:#}");
+    source.sql("SELECT pg_drop_replication_slot('taken')");
+    site.sluice(&["resume", "copy"]).ended_with(0);
+    wait::until("both sides to be equal", || {
+        equal(&source, &Database::Sqlite(site.path("target.db")), EVENTS)
+    });
+    serve.stop();
+}
+
+#[test]
+fn a_role_without_the_rights() {
+    let server = postgres();
+    let source = events(&server);
+    let Database::Postgres { name, .. } = &source else { unreachable!() };
+    server.sql(
+        name,
+        &format!("DROP ROLE IF EXISTS poor; CREATE ROLE poor LOGIN PASSWORD '{}'", sluice_servers::PASSWORD),
+    );
+    let settings = format!("{{ kind: postgres, url: \"{}\" }}", server.url_as("poor", name));
+    let site = reads_from(&settings);
+    let done = site.sluice(&["check"]).ended_with(1);
+    done.says(&["ALTER ROLE", "REPLICATION", "GRANT"]);
+    // The remedies, as they are written, make it good.
+    server.sql(name, "ALTER ROLE poor REPLICATION");
+    server
+        .sql(name, &format!("GRANT CREATE ON DATABASE \"{name}\" TO poor; ALTER TABLE events OWNER TO poor"));
+    server.sql(
+        name,
+        "GRANT USAGE ON SCHEMA public TO poor; GRANT SELECT ON ALL TABLES IN SCHEMA public TO poor",
+    );
+    site.sluice(&["check"]).ended_with(0);
+    site.sluice(&["sync"]).ended_with(0);
+    site.sluice(&["delete", "copy"]).ended_with(0);
+}
+
+#[test]
+fn a_table_without_a_key() {
+    let source = events(&postgres());
+    source.sql("CREATE TABLE keyless (body text)");
+    let site = Site::new();
+    site.configure_between(&source.settings(), "{ kind: sqlite, path: ./target.db }", "tables: [keyless]");
+    is_refused(&site, "key-missing", &["keyless", "key"]);
+}
+
+/// A column's type changes while rows flow.
+#[test]
+fn a_column_that_changes_its_type() {
+    let (source, target) = (events(&postgres()), Database::postgres("copy"));
+    let site = Site::between(&source, &target, PIPELINE);
+    let serve = Serve::start(&site);
+    serve.caught_up();
+    source.sql("ALTER TABLE events ALTER body TYPE bigint USING length(body)");
+    source.sql("INSERT INTO events VALUES (2, 22)");
+    let (code, what) = serve.paused();
+    assert_eq!(code, "schema-changed", "{what}");
+    assert!(what.contains("events"), "{what}");
+    assert_eq!(target.one("SELECT count(*) FROM events"), "1");
+    serve.stop();
+}
+
+/// A row that the target can't hold becomes a dead letter, the others come.
+#[test]
+fn a_row_that_the_target_can_not_hold() {
+    let source = events(&postgres());
+    source.sql("INSERT INTO events VALUES (2, 'fits')");
+    for (target, refuse) in [
+        (
+            Database::postgres("copy"),
+            "CREATE TABLE events (id int PRIMARY KEY, body varchar(5) CHECK (body <> 'first'))",
+        ),
+        (Database::mongo("copy"), ""),
+    ] {
+        if let Database::Postgres { .. } = target {
+            target.sql(refuse);
+        }
+        let site = Site::between(&source, &target, "on_error: { retries: 0 }\ntables: [events]");
+        let serve = Serve::start(&site);
+        serve.caught_up();
+        if let Database::Mongo { .. } = target {
+            // The largest document that MongoDB has is 16 MiB.
+            source.sql("INSERT INTO events SELECT 3, repeat('x', 17000000)");
+        }
+        serve.line_when("the dead letter", |line| line["dead_letters"] == 1);
+        let kept = target.rows(&EVENTS[0]).unwrap();
+        assert!(kept.iter().any(|row| row[1].as_deref() == Some("fits")), "{kept:?}");
+        let letters = site.sluice(&["dlq", "list", "copy", "--json"]).ended_with(0).json();
+        let code = letters["dead_letters"][0]["reason"]["code"].clone();
+        let known = [json!("constraint"), json!("value-unrepresentable"), json!("value_too_large")];
+        assert!(
+            known.contains(&code)
+                || letters.to_string().contains("constraint")
+                || letters.to_string().contains("unrepresentable"),
+            "{letters:#}"
+        );
+        source.sql("DELETE FROM events WHERE id = 3");
+        serve.stop();
+        site.sluice(&["delete", "copy"]).ended_with(0);
+    }
+}
+
+#[test]
+fn a_target_whose_disk_is_full() {
+    let folder = tempfile::tempdir().unwrap();
+    let at = folder.path().join("small");
+    let Some(disk) = SmallDisk::mount(&at, "24m") else {
+        println!("SKIPPED: only root may mount the small disk that this test needs");
+        return;
+    };
+    std::fs::set_permissions(folder.path(), std::os::unix::fs::PermissionsExt::from_mode(0o755)).unwrap();
+    let (source, target) = (events(&postgres()), Database::postgres("copy"));
+    let Database::Postgres { server, name } = &target else { unreachable!() };
+    let chown = std::process::Command::new("chown").arg("postgres").arg(&at).status().unwrap();
+    assert!(chown.success());
+    // A tablespace can't be made in a function or a transaction, so not together with anything.
+    let space = format!("small_{name}");
+    server.sql("postgres", &format!("CREATE TABLESPACE {space} LOCATION '{}'", at.display()));
+    server.sql(name, &format!("CREATE TABLE events (id int PRIMARY KEY, body text) TABLESPACE {space}"));
+    let site = Site::between(&source, &target, PIPELINE);
+    let serve = Serve::start(&site);
+    serve.caught_up();
+    source.sql("ALTER TABLE events ALTER body SET STORAGE EXTERNAL; INSERT INTO events SELECT i, repeat(md5(i::text), 1000) FROM generate_series(2, 1500) i");
+    let (code, what) = serve.retrying();
+    assert_eq!(code, "disk-full", "{what}");
+    assert_eq!(serve.line()["dead_letters"], 0);
+    disk.grow("256m");
+    wait::until_within(Duration::from_secs(120), "both sides to be equal", || {
+        equal(&source, &target, EVENTS)
+    });
+    assert_eq!(serve.line()["dead_letters"], 0);
+    serve.stop();
+    server.sql(name, "DROP TABLE events");
+    server.sql("postgres", &format!("DROP TABLESPACE {space}"));
+}
+
+#[test]
+fn a_mongod_that_has_no_transactions() {
+    let server = Arc::new(Mongo::start_with(MongoOptions { replica_set: false, ..Default::default() }));
+    let (source, target) = (events(&postgres()), Database::on_mongo(&server, "copy"));
+    let site = Site::between(&source, &target, PIPELINE);
+    site.sluice(&["check"]).ended_with(1).says(&["replica set", "rs.initiate"]);
+    site.sluice(&["sync"]).ended_with(1).says(&["replica set"]);
+    assert!(server.find("copy", "events").is_empty());
+}
+
+#[test]
+fn a_mongod_that_asks_who_is_there() {
+    let reader = doc! { "createUser": "reader", "pwd": "secret", "roles": [{ "role": "read", "db": "copy" }], "$db": "copy" };
+    let server = Mongo::start_with(MongoOptions { auth: true, users: vec![reader], ..Default::default() });
+    let site = Site::with("CREATE TABLE events (id INTEGER PRIMARY KEY, body TEXT)", PIPELINE);
+    let to = |user: &str| {
+        let url = server.url().replace("root:secret@", user).replace("&authSource=admin", "&authSource=copy");
+        site.configure_between(
+            "{ kind: sqlite, path: ./source.db }",
+            &format!("{{ kind: mongodb, url: \"{url}\", database: copy }}"),
+            PIPELINE,
+        );
+        site.sluice(&["check"]).ended_with(1)
+    };
+    to("nobody:secret@").says(&["authentication"]);
+    to("").says(&["auth"]);
+    to("reader:secret@").says(&["permission", "readWrite"]);
+}

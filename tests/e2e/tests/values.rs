@@ -1,0 +1,392 @@
+//! The value matrix: every type of PostgreSQL that VALUES.md speaks of, with the values at its edges, by snapshot and by stream,
+//! to each target. To PostgreSQL everything arrives as it was, byte for byte as the server prints it; what MongoDB and SQLite hold
+//! is written down in `golden/`, together with what they refuse (I7).
+//!
+//! `SLUICE_GOLDEN=write` writes the files anew: read the difference before you commit it.
+
+use std::collections::BTreeMap;
+use std::fmt::Write;
+use std::path::Path;
+use std::time::Duration;
+
+use sluice_e2e::database::Database;
+use sluice_e2e::serve::Serve;
+use sluice_e2e::site::{Site, open};
+use sluice_e2e::{binary, wait};
+use sluice_servers::Rows;
+
+/// Rows of the stream have keys from here on; those of the snapshot begin at 1.
+const STREAMED: usize = 1000;
+
+/// Types that the matrix makes first.
+const TYPES: &str = "
+    CREATE TYPE mood AS ENUM ('sad', 'it''s \"ok\"', 'glücklich');
+    CREATE DOMAIN positive AS numeric(10,2) CHECK (VALUE > 0);
+    CREATE DOMAIN short_text AS text CHECK (length(VALUE) < 10);
+    CREATE TYPE pair AS (a int, b text);
+    CREATE TYPE floats AS RANGE (subtype = float8);";
+
+/// A type, and values of it as SQL.
+type Of = (&'static str, &'static [&'static str]);
+
+const MATRIX: &[Of] = &[
+    ("boolean", &["true", "false"]),
+    ("smallint", &["-32768", "0", "32767"]),
+    ("integer", &["-2147483648", "0", "2147483647"]),
+    ("bigint", &["-9223372036854775808", "-9007199254740993", "0", "9223372036854775807"]),
+    (
+        "real",
+        &[
+            "0",
+            "'-0'",
+            "1.1",
+            "'3.4028235e38'",
+            "'1e-45'",
+            "'16777217'",
+            "'infinity'",
+            "'-infinity'",
+            "'NaN'",
+        ],
+    ),
+    (
+        "double precision",
+        &[
+            "0",
+            "'-0'",
+            "0.1",
+            "'1.7976931348623157e308'",
+            "'5e-324'",
+            "'9007199254740993'",
+            "'infinity'",
+            "'-infinity'",
+            "'NaN'",
+        ],
+    ),
+    (
+        "numeric",
+        &[
+            "0",
+            "0.00",
+            "-1.50",
+            "'12345678901234567890.0123456789'",
+            "'9999999999999999999999999999999999'",
+            "'99999999999999999999999999999999999'",
+            "'1e-20'",
+            "('1' || repeat('0', 200))::numeric",
+            "('0.' || repeat('0', 100) || '1')::numeric",
+            "'NaN'",
+            "'infinity'",
+            "'-infinity'",
+        ],
+    ),
+    ("numeric(10,2)", &["-12345678.90", "0", "0.01"]),
+    ("numeric(4,-2)", &["123400", "0"]),
+    (
+        "text",
+        &[
+            "''",
+            "' '",
+            "'NULL'",
+            r#"E'a\tb\nc\\d''e"f'"#,
+            "'žluťoučký 🦆 日本'",
+            "repeat('x', 5000)",
+            r"'\N'",
+        ],
+    ),
+    ("varchar(10)", &["''", "'žluťoučký'", "'trail   '"]),
+    ("character(5)", &["''", "'ab'", "'ab  c'"]),
+    ("\"char\"", &["'a'", "''", r"'\377'"]),
+    ("name", &["'a name'"]),
+    ("bytea", &["''", r"'\x00ff'", r"'\xdeadbeef'", "decode(repeat('00ff', 3000), 'hex')"]),
+    (
+        "date",
+        &[
+            "'2024-02-29'",
+            "'1970-01-01'",
+            "'0001-01-01'",
+            "'0044-03-15 BC'",
+            "'4713-01-01 BC'",
+            "'5874897-12-31'",
+            "'infinity'",
+            "'-infinity'",
+        ],
+    ),
+    ("time", &["'00:00'", "'23:59:59.999999'", "'24:00'", "'12:34:56.5'"]),
+    ("time with time zone", &["'00:00+00'", "'23:59:59.999999-15:59'", "'12:00:00+05:30'"]),
+    (
+        "timestamp",
+        &[
+            "'1970-01-01'",
+            "'2024-05-06 07:08:09.123'",
+            "'2024-05-06 07:08:09.123456'",
+            "'0001-12-31 23:59:59 BC'",
+            "'4713-01-01 BC'",
+            "'294276-12-31 23:59:59.999999'",
+            "'infinity'",
+            "'-infinity'",
+        ],
+    ),
+    (
+        "timestamp with time zone",
+        &[
+            "'1970-01-01 00:00+00'",
+            "'1969-12-31 23:59:59.999+00'",
+            "'2024-05-06 07:08:09.123+02'",
+            "'2024-05-06 07:08:09.123456+02'",
+            "'0044-03-15 12:00+00 BC'",
+            "'294276-12-31 23:59:59.999999+00'",
+            "'infinity'",
+            "'-infinity'",
+        ],
+    ),
+    (
+        "interval",
+        &[
+            "'0'",
+            "'1 year 2 mons -3 days 04:05:06.789'",
+            "'-178000000 years'",
+            "'00:00:00.000001'",
+            "'-1 day'",
+        ],
+    ),
+    ("uuid", &["'00000000-0000-0000-0000-000000000000'", "'A0EEBC99-9C0B-4EF8-BB6D-6BB9BD380A11'"]),
+    (
+        "json",
+        &[
+            r#"'{"a" : 1,  "a": 2}'"#,
+            "'null'",
+            r#"'[1.10, 1e400, "ä"]'"#,
+            r#"'"text"'"#,
+            "'17'",
+            r#"'{"$key": {"a.b": 1}, "": 0}'"#,
+        ],
+    ),
+    (
+        "jsonb",
+        &[
+            r#"'{"a": 1, "b": [true, null, {"c": "x"}]}'"#,
+            "'null'",
+            "'12345678901234567890.123'",
+            "'[]'",
+            "'{}'",
+            "'true'",
+        ],
+    ),
+    ("mood", &["'sad'", r#"'it''s "ok"'"#, "'glücklich'"]),
+    ("positive", &["0.01", "12345678.90"]),
+    ("short_text", &["''", "'ä'"]),
+    (
+        "integer[]",
+        &["'{}'", "'{1,NULL,-2147483648}'", "'{{1,2},{3,4}}'", "'[0:1]={5,6}'", "'{{{1},{2}},{{3},{4}}}'"],
+    ),
+    ("text[]", &["'{}'", r#"'{"", NULL, "NULL", "a,b", "{}", "q\"\\", " "}'"#]),
+    ("numeric[]", &["'{1.50,NaN}'", "'{NULL}'"]),
+    ("timestamptz[]", &["'{\"2024-05-06 07:08:09.123+02\",NULL}'"]),
+    ("boolean[]", &["'{t,f,NULL}'"]),
+    ("bytea[]", &[r#"'{"\\x00ff",NULL}'"#]),
+    ("uuid[]", &["'{a0eebc99-9c0b-4ef8-bb6d-6bb9bd380a11}'"]),
+    ("jsonb[]", &[r#"ARRAY['{"a": 1}'::jsonb, NULL]"#]),
+    ("mood[]", &["'{sad,NULL,glücklich}'"]),
+    ("pair", &["ROW(1, 'x')", "ROW(NULL, 'a,\"b)')", "ROW(NULL, NULL)"]),
+    ("pair[]", &["ARRAY[ROW(1, 'x')::pair, NULL]"]),
+    ("int4range", &["'empty'", "'[1,5)'", "'(,)'", "'[3,)'"]),
+    ("tstzrange", &["'[2024-01-01 00:00+00, 2024-02-01 00:00+00)'"]),
+    ("floats", &["'(0.5,1.5]'"]),
+    ("int4multirange", &["'{}'", "'{[1,3), [5,9)}'"]),
+    ("inet", &["'192.168.0.1'", "'192.168.0.1/24'", "'::1'"]),
+    ("cidr", &["'10.0.0.0/8'", "'2001:db8::/32'"]),
+    ("macaddr", &["'08:00:2b:01:02:03'"]),
+    ("macaddr8", &["'08:00:2b:01:02:03:04:05'"]),
+    ("money", &["0", "-92233720368547758.08", "12.34"]),
+    ("bit(5)", &["B'10101'", "B'00000'"]),
+    ("bit varying", &["B''", "B'1'", "B'1010101010101'"]),
+    ("xml", &["'<a b=\"c\">d</a>'"]),
+    ("tsvector", &["''", "'a:1A fat:2B,4C cat:5'"]),
+    ("tsquery", &["'fat & (rat | !cat)'"]),
+    ("point", &["'(1.5,-2)'"]),
+    ("line", &["'{1,2,3}'"]),
+    ("lseg", &["'[(0,0),(1,1)]'"]),
+    ("box", &["'(1,1),(0,0)'"]),
+    ("path", &["'((0,0),(1,1),(2,0))'", "'[(0,0),(1,1)]'"]),
+    ("polygon", &["'((0,0),(1,1),(2,0))'"]),
+    ("circle", &["'<(1,1),2>'"]),
+    ("pg_lsn", &["'16/B374D848'", "'0/0'"]),
+    ("oid", &["0", "4294967295"]),
+    ("regclass", &["'pg_class'"]),
+    ("jsonpath", &["'$.a[*] ? (@ > 1)'"]),
+    ("xid8", &["'18446744073709551615'"]),
+];
+
+/// The table of a type.
+fn table(index: usize) -> String {
+    format!("v{index:02}")
+}
+
+fn make(source: &Database) {
+    source.sql(TYPES);
+    for (index, (ty, _)) in MATRIX.iter().enumerate() {
+        source.sql(&format!("CREATE TABLE {} (id int PRIMARY KEY, v {ty})", table(index)));
+    }
+}
+
+/// Every value once, and null, with keys from `first` on.
+fn fill(source: &Database, first: usize) {
+    for (index, (ty, values)) in MATRIX.iter().enumerate() {
+        for (number, value) in values.iter().chain(&["NULL"]).enumerate() {
+            source.sql(&format!("INSERT INTO {} VALUES ({}, ({value})::{ty})", table(index), first + number));
+        }
+    }
+}
+
+fn rows_made() -> usize {
+    MATRIX.iter().map(|(_, values)| values.len() + 1).sum()
+}
+
+/// Values by snapshot, the same by stream; then `seen` must account for all of them: written or refused.
+fn through(target: &Database, seen: impl Fn() -> usize) -> (Database, Site, Serve) {
+    let source = Database::postgres("matrix");
+    make(&source);
+    fill(&source, 1);
+    let site = Site::between(
+        &source,
+        target,
+        "concurrency: 2\non_error: { retries: 0, base_ms: 20, max_ms: 100 }\ntables: [\"public.*\"]",
+    );
+    let serve = Serve::start(&site);
+    let all = |wanted: usize| {
+        let come = || seen() + serve.line()["dead_letters"].as_u64().unwrap_or(0) as usize;
+        wait::until_within(Duration::from_secs(120), "every value", || {
+            wait::when(come(), |come| *come >= wanted)
+                .map_err(|come| (come, wanted, serve.line()["reason"].clone()))
+        });
+    };
+    all(rows_made());
+    serve.line_when("the target to be consistent", |line| line["ready"] == true);
+    fill(&source, STREAMED);
+    all(2 * rows_made());
+    (source, site, serve)
+}
+
+#[test]
+fn to_postgres_every_value_arrives_byte_for_byte() {
+    let target = Database::postgres("matrix");
+    target.sql(TYPES);
+    let count = || {
+        (0..MATRIX.len())
+            .map(|index| match &target {
+                Database::Postgres { server, name } => server
+                    .try_sql(name, &format!("SELECT count(*) FROM {}", table(index)))
+                    .map_or(0, |rows| {
+                        rows[0][0].as_deref().unwrap_or("0").parse::<usize>().expect("a number")
+                    }),
+                _ => unreachable!(),
+            })
+            .sum()
+    };
+    let (source, site, serve) = through(&target, count);
+    let mut wrong = Vec::new();
+    for (index, (ty, _)) in MATRIX.iter().enumerate() {
+        // As text, and as the bytes that are sent: some types print the same for what is not.
+        let query = format!("SELECT id, v::text, pg_typeof(v)::text FROM {} ORDER BY id", table(index));
+        let (wanted, found): (Rows, Rows) = (source.sql(&query), target.sql(&query));
+        if wanted != found {
+            let differs = wanted.iter().find(|row| !found.contains(row));
+            let instead = found.iter().find(|row| !wanted.contains(row));
+            wrong.push(format!(
+                "{ty}: {differs:?} became {instead:?}; {} of {} rows",
+                found.len(),
+                wanted.len()
+            ));
+        }
+    }
+    assert!(wrong.is_empty(), "{wrong:#?}\n{}", site.log());
+    assert_eq!(serve.line()["dead_letters"], 0);
+    serve.stop();
+}
+
+/// What a target holds, type by type and value by value: what was sent, what is there, or why it was refused. Snapshot and stream
+/// must agree.
+fn golden(name: &str, source: &Database, site: &Site, held: impl Fn(&str) -> BTreeMap<usize, String>) {
+    let letters = site.sluice(&["dlq", "list", "copy", "--limit", "10000", "--json"]).ended_with(0).json();
+    let refused = |table: &str, id: usize| -> Option<String> {
+        letters["dead_letters"].as_array()?.iter().find_map(|letter| {
+            let text = letter.to_string();
+            let of_table =
+                text.contains(&format!("\"public.{table}\"")) || text.contains(&format!("\"{table}\""));
+            let of_key = [format!("[\"{id}\"]"), format!("[{id}]"), format!("({id})"), format!("\"{id}\"")]
+                .iter()
+                .any(|key| text.contains(key));
+            (of_table && of_key).then(|| "refused".to_string())
+        })
+    };
+    let mut text = String::new();
+    for (index, (ty, values)) in MATRIX.iter().enumerate() {
+        let name = table(index);
+        let held = held(&name);
+        writeln!(text, "{ty}").unwrap();
+        for (number, value) in values.iter().chain(&["NULL"]).enumerate() {
+            let of =
+                |id: usize| held.get(&id).cloned().or_else(|| refused(&name, id)).unwrap_or("MISSING".into());
+            let (copied, streamed) = (of(1 + number), of(STREAMED + number));
+            assert_eq!(copied, streamed, "{ty} {value}: by snapshot and by stream");
+            assert_ne!(copied, "MISSING", "{ty} {value}: neither held nor refused: {letters:#}");
+            let shown: String = copied.chars().take(100).collect();
+            let more = if copied.chars().count() > 100 {
+                format!(".. ({} bytes)", copied.len())
+            } else {
+                String::new()
+            };
+            writeln!(text, "  {value:<44} {shown}{more}").unwrap();
+        }
+    }
+    assert!(!source.one("SELECT 1").is_empty());
+    let path = binary::root().join("tests/e2e/golden").join(format!("postgres-to-{name}.txt"));
+    if std::env::var("SLUICE_GOLDEN").is_ok_and(|word| word == "write") {
+        std::fs::create_dir_all(path.parent().unwrap()).unwrap();
+        std::fs::write(&path, &text).unwrap();
+    }
+    let wanted = std::fs::read_to_string(&path).unwrap_or_default();
+    for (line, (wanted, found)) in std::iter::zip(wanted.lines(), text.lines()).enumerate() {
+        assert_eq!(wanted, found, "{}, line {}", path.display(), line + 1);
+    }
+    assert_eq!(wanted.lines().count(), text.lines().count(), "{}", path.display());
+}
+
+#[test]
+fn to_mongodb_every_value_is_held_as_written_down_or_refused() {
+    let target = Database::mongo("matrix");
+    let Database::Mongo { server, name } = &target else { unreachable!() };
+    let count = || (0..MATRIX.len()).map(|index| server.count(name, &table(index)) as usize).sum();
+    let (source, site, serve) = through(&target, count);
+    golden("mongodb", &source, &site, |table| {
+        let shown = |document: &sluice_servers::bson::Document| {
+            let id = document.get("_id").expect("a key");
+            let id = id.as_i64().or_else(|| id.as_i32().map(i64::from)).expect("a number");
+            (id as usize, document.get("v").map_or("absent".to_string(), |value| format!("{value:?}")))
+        };
+        server.find(name, table).iter().map(shown).collect()
+    });
+    serve.stop();
+}
+
+#[test]
+fn to_sqlite_every_value_is_held_as_written_down_or_refused() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("matrix.db");
+    let rows = |path: &Path, table: &str| -> Vec<(usize, String)> {
+        let query = format!("SELECT id, typeof(v) || ' ' || coalesce(quote(v), '') FROM {table}");
+        let Ok(rows) = sluice_e2e::compare::try_rows(&open(path), &query) else { return Vec::new() };
+        rows.into_iter()
+            .map(|row| match (&row[0], &row[1]) {
+                (rusqlite::types::Value::Integer(id), rusqlite::types::Value::Text(shown)) => {
+                    (*id as usize, shown.clone())
+                }
+                other => panic!("{other:?}"),
+            })
+            .collect()
+    };
+    let count = || (0..MATRIX.len()).map(|index| rows(&path, &table(index)).len()).sum();
+    let (source, site, serve) = through(&Database::Sqlite(path.clone()), count);
+    golden("sqlite", &source, &site, |table| rows(&path, table).into_iter().collect());
+    serve.stop();
+}
