@@ -8,6 +8,8 @@
 mod boundary;
 mod data;
 mod measure;
+mod postgres;
+mod race;
 mod serve;
 mod snapshot;
 mod stream;
@@ -51,6 +53,9 @@ fn main() {
     }
     if wanted("serve") {
         serve::run(&bench, &mut table);
+    }
+    if wanted("postgres") {
+        postgres::run(&bench, &mut table);
     }
     table.print();
     if !table.all_reached() {

@@ -230,7 +230,7 @@ fn a_publication_that_is_dropped_under_a_running_line() {
 fn an_idle_database_keeps_no_growing_log_while_others_write() {
     let server = server(&["max_wal_size = '64MB'"]);
     let (source, target) = (events(&server), Database::postgres("copy"));
-    let settings = source.settings().replacen("{ ", "{ heartbeat: { interval_secs: 1 }, ", 1);
+    let settings = source.settings().replacen("{ ", "{ heartbeat_secs: 1, ", 1);
     let site = Site::new();
     site.configure_between(&settings, &target.settings(), PIPELINE);
     let serve = Serve::start(&site);
