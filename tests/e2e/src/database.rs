@@ -38,6 +38,8 @@ pub enum Database {
 pub enum Kind {
     /// Text and numbers.
     Plain,
+    /// Numbers with a binary fraction: of two shortest texts for one, each database has its own choice.
+    Float,
     /// true or false.
     Bool,
     /// Bytes.
@@ -178,7 +180,13 @@ impl Database {
         };
         let mut rows = match self {
             Database::Postgres { server, name } => {
-                server.try_sql(name, &query()).map_err(|error| error.to_string())?
+                let mut rows = server.try_sql(name, &query()).map_err(|error| error.to_string())?;
+                for (value, kind) in rows.iter_mut().flat_map(|row| std::iter::zip(row, &kinds)) {
+                    if let (Some(text), Kind::Float) = (&value, kind) {
+                        *value = Some(text.parse::<f64>().expect("a number").to_string());
+                    }
+                }
+                rows
             }
             Database::Sqlite(path) => sqlite_rows(path, &query(), &kinds)?,
             Database::Mongo { server, name } => server

@@ -18,7 +18,7 @@ const SOURCE: &str = "
     CREATE TABLE customers (
       id bigint PRIMARY KEY, email text UNIQUE DEFERRABLE, name text NOT NULL, balance numeric(20,4), rate float8, photo bytea,
       active boolean NOT NULL DEFAULT true, prefs jsonb, born date, seen timestamptz(3));
-    CREATE TABLE stock (place text, item int, amount int, note varchar(4000), PRIMARY KEY (place, item));
+    CREATE TABLE stock (place text, item int, amount int, note varchar(40000), PRIMARY KEY (place, item));
     CREATE TABLE ledger (id bigserial PRIMARY KEY, what text NOT NULL, delta bigint NOT NULL);
     CREATE TABLE accounts (id smallint PRIMARY KEY, amount int NOT NULL);
     CREATE TABLE scratch (id int PRIMARY KEY, body text);
@@ -40,7 +40,7 @@ const POSTGRES_TARGET: &str = "
     CREATE TABLE ledger (id bigint PRIMARY KEY, what text NOT NULL, delta bigint NOT NULL);
     CREATE TABLE effects (id bigint, how text);
     CREATE FUNCTION effect() RETURNS trigger LANGUAGE plpgsql AS
-      $$ BEGIN INSERT INTO effects VALUES (coalesce(NEW.id, OLD.id), TG_OP); RETURN NULL; END $$;
+      $$ BEGIN INSERT INTO public.effects VALUES (coalesce(NEW.id, OLD.id), TG_OP); RETURN NULL; END $$;
     CREATE TRIGGER effect AFTER INSERT OR UPDATE OR DELETE ON ledger FOR EACH ROW EXECUTE FUNCTION effect();
     ALTER TABLE ledger ENABLE ALWAYS TRIGGER effect;";
 
@@ -53,7 +53,7 @@ pub const TABLES: &[Table] = &[
             ("email", Kind::Plain),
             ("name", Kind::Plain),
             ("balance", Kind::Plain),
-            ("rate", Kind::Plain),
+            ("rate", Kind::Float),
             ("photo", Kind::Bytes),
             ("active", Kind::Bool),
             ("prefs", Kind::Json),

@@ -125,7 +125,7 @@ const SHOP: [(&str, &[Kind], Table); 4] = [
                 ("mail", Kind::Plain),
                 ("full_name", Kind::Plain),
                 ("balance", Kind::Plain),
-                ("rate", Kind::Plain),
+                ("rate", Kind::Float),
                 ("photo", Kind::Bytes),
             ],
         },

@@ -68,7 +68,7 @@ fn a_commit_that_is_streamed_before_it_is_visible_wins_over_the_chunk_that_did_n
 
     site.sluice(&["resnapshot", "copy"]).ended_with(0);
     let serve = Serve::start(&site);
-    let ids = || target.one("SELECT string_agg(id::text, ' ' ORDER BY id) FROM events");
+    let ids = || target.one("SELECT coalesce(string_agg(id::text, ' ' ORDER BY id), '') FROM events");
     wait::until("the newer rows", || wait::when(ids(), |ids| ids == "1 3 5 6 7 8 9 30 40"));
     assert_eq!(target.one("SELECT string_agg(body, ' ') FROM events WHERE id IN (1, 30)"), "newer newer");
     assert_eq!(server.one(name, "SELECT body FROM events WHERE id = 1"), "first", "it is still not visible");
