@@ -37,8 +37,14 @@ pub(crate) struct Followed {
 }
 
 /// What the stream has described.
+///
+/// The server describes a table once, and then again when it may have changed. For that it does not matter whether what the
+/// description stood in was rolled back to a savepoint, or has been applied by an earlier session. So every description counts, and
+/// what it means is only found out when there is a row: one that was rolled back may be of a table that never looked like that.
 #[derive(Debug, Default)]
 pub(crate) struct Relations {
+    /// The last description of a table since its last row.
+    described: HashMap<u32, Relation>,
     /// `None`: a table that the line does not follow.
     plans: HashMap<u32, Option<Arc<Plan>>>,
 }
@@ -47,6 +53,16 @@ pub(crate) struct Relations {
 const UNCHANGED: u8 = b'u';
 
 impl Relations {
+    /// Keeps what the stream says of a relation until there is a row of it.
+    pub fn describe(&mut self, relation: Relation) {
+        self.described.insert(relation.oid, relation);
+    }
+
+    /// A description that no row has been read by.
+    pub fn take_description(&mut self, oid: u32) -> Option<Relation> {
+        if self.described.is_empty() { None } else { self.described.remove(&oid) }
+    }
+
     /// Takes what the stream says of a relation; `None`: the line does not follow it.
     pub fn set(&mut self, oid: u32, plan: Option<Plan>) {
         self.plans.insert(oid, plan.map(Arc::new));

@@ -171,7 +171,12 @@ impl Assembler {
                 },
                 b'E' => {
                     let what = "the server ended the replication stream";
-                    return Err(client::refused(&self.setup.server, frame.body, what));
+                    let error = client::refused(&self.setup.server, frame.body, what);
+                    return Err(if error.kind() == ErrorKind::SchemaChanged {
+                        publication_gone(error)
+                    } else {
+                        error
+                    });
                 }
                 b'N' | b'S' => {}
                 _ => {
@@ -274,8 +279,12 @@ impl Assembler {
     /// Makes events of a message.
     fn change(&mut self, message: Message, index: u64, events: &mut Vec<Event>) -> Result<()> {
         match message {
-            Message::Relation(relation) => self.relation(&relation),
+            Message::Relation(relation) => {
+                self.relations.describe(relation);
+                Ok(())
+            }
             Message::Row(row) => {
+                self.look_at(row.relation)?;
                 let Some(plan) = self.relations.plan(row.relation)? else { return Ok(()) };
                 let (schema, plan) = (plan.schema.clone(), plan.clone());
                 let change =
@@ -286,6 +295,7 @@ impl Assembler {
             Message::Truncate { relations } => {
                 let mut index = index;
                 for oid in relations {
+                    self.look_at(oid)?;
                     let Some(plan) = self.relations.plan(oid)? else { continue };
                     events.push(Event::new(plan.schema.clone(), sluice_types::Change::Truncate, 0, index));
                     index += 1;
@@ -295,6 +305,11 @@ impl Assembler {
             Message::Other => Ok(()),
             _ => Err(malformed("a message out of its order")),
         }
+    }
+
+    /// Finds out what the last description of a relation means, before its next row.
+    fn look_at(&mut self, oid: u32) -> Result<()> {
+        self.relations.take_description(oid).map_or(Ok(()), |relation| self.relation(&relation))
     }
 
     fn relation(&mut self, relation: &Relation) -> Result<()> {
@@ -318,7 +333,12 @@ impl Assembler {
     fn commit(&mut self, committed: Committed) -> Result<()> {
         let open = self.open.take().ok_or_else(|| malformed("a commit of no transaction"))?;
         let transaction = self.transaction(open.xid, open.origin, committed);
-        let Some(skip) = self.skip(&transaction, committed) else { return self.has_passed(committed.end) };
+        let Some(skip) = self.skip(&transaction, committed) else {
+            if let Some(rest) = open.rest {
+                self.descriptions(rest.replay()?, false)?;
+            }
+            return self.has_passed(committed.end);
+        };
         let next = open.events.len() as u64;
         let mut sending = Sending { transaction: Arc::new(transaction), skip, begun: skip > 0, next };
         self.piece(&mut sending, open.events, open.weight, open.rest.is_none())?;
@@ -331,7 +351,10 @@ impl Assembler {
     fn commit_streamed(&mut self, xid: u32, committed: Committed) -> Result<()> {
         let of = self.streamed.remove(&xid).ok_or_else(|| malformed("a commit of no transaction"))?;
         let transaction = self.transaction(xid, of.origin, committed);
-        let Some(skip) = self.skip(&transaction, committed) else { return self.has_passed(committed.end) };
+        let Some(skip) = self.skip(&transaction, committed) else {
+            self.descriptions(of.spool.replay()?, true)?;
+            return self.has_passed(committed.end);
+        };
         let sending = Sending { transaction: Arc::new(transaction), skip, begun: skip > 0, next: 0 };
         self.replay(sending, of.spool.replay()?, true)?;
         self.has_passed(committed.end)
@@ -372,8 +395,9 @@ impl Assembler {
         let mut weight = 0;
         while let Some(payload) = replay.next()? {
             let (xid, message) = pgoutput::read(payload, streamed)?;
-            // A rolled back subtransaction takes its rows with it, and what it said of tables.
-            if xid.is_some_and(|xid| replay.spool.aborted.contains(&xid)) {
+            // A rolled back subtransaction takes its rows with it, not what it said of tables: that is not said again.
+            let aborted = xid.is_some_and(|xid| replay.spool.aborted.contains(&xid));
+            if aborted && !matches!(message, Message::Relation(_)) {
                 continue;
             }
             let before = events.len();
@@ -385,6 +409,18 @@ impl Assembler {
             }
         }
         self.piece(&mut sending, events, weight, true)
+    }
+
+    /// Reads a transaction only for what it says of tables.
+    fn descriptions(&mut self, mut replay: Replay, streamed: bool) -> Result<()> {
+        while let Some(payload) = replay.next()? {
+            if payload.first() == Some(&b'R')
+                && let (_, Message::Relation(relation)) = pgoutput::read(payload, streamed)?
+            {
+                self.relations.describe(relation);
+            }
+        }
+        Ok(())
     }
 
     /// Sends events of a transaction, without those that the target has.
@@ -428,6 +464,16 @@ struct Sending {
     begun: bool,
     /// The index of the next event.
     next: u64,
+}
+
+/// While it streams, the server looks up nothing of ours by name but the publication.
+fn publication_gone(error: Error) -> Error {
+    Error::new(
+        ErrorKind::CaptureBroken,
+        "the publication is not there any more, and what was changed since is not in the stream",
+    )
+    .because(error)
+    .remedy("sluice resnapshot PIPELINE, then sluice resume PIPELINE: the publication is made again")
 }
 
 /// The number in full of which the stream tells the lower half, by another one of nearly the same time.
