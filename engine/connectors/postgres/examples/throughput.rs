@@ -1,6 +1,6 @@
 //! How fast the sink writes, and what that costs here and there: the engine's and the server's CPU per row.
 //!
-//! `cargo run --release -p sluice-postgres --example throughput -- URL [rows per batch]`, where URL is a database to be filled.
+//! `cargo run --release -p sluice-postgres --example throughput -- URL [rows per batch] [rows]`, where URL is a database to be filled.
 #![allow(clippy::unwrap_used, clippy::print_stdout)]
 
 use std::sync::Arc;
@@ -11,8 +11,6 @@ use serde_json::json;
 use sluice_postgres::Connector;
 use sluice_types::ports::{Clock, Connector as _, LineContext, Sink, SpillRoom, TargetTable};
 use sluice_types::{Change, Column, ColumnType, Event, Row, Settings, TableId, TableSchema, Text, Value};
-
-const ROWS: i64 = 200_000;
 
 struct RealClock;
 
@@ -98,6 +96,7 @@ fn backend() -> String {
 async fn main() {
     let url = std::env::args().nth(1).unwrap();
     let batch: usize = std::env::args().nth(2).map_or(10_000, |text| text.parse().unwrap());
+    let rows: i64 = std::env::args().nth(3).map_or(200_000, |text| text.parse().unwrap());
     let mut settings = Settings::new("", json!({ "url": url }));
     let endpoint = Connector.parse("d", &mut settings, std::path::Path::new(".")).unwrap();
     let line = LineContext {
@@ -111,7 +110,7 @@ async fn main() {
     sink.prepare(&[TargetTable { schema: schema.clone(), path: String::new() }]).await.unwrap();
     let backend = backend();
     let text = Text::from("some text of a usual length, about fifty bytes long");
-    let mut order: Vec<i64> = (0..ROWS).collect();
+    let mut order: Vec<i64> = (0..rows).collect();
     let mut seed = 12_345_u64;
     for at in (1..order.len()).rev() {
         seed = seed.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
@@ -133,13 +132,13 @@ async fn main() {
         ("mixed 5:3:2", true, 4),
         ("delete", true, 3),
     ] {
-        let ids: Vec<i64> = if shuffled { order.clone() } else { (0..ROWS).collect() };
+        let ids: Vec<i64> = if shuffled { order.clone() } else { (0..rows).collect() };
         let make = |id: i64| match change {
             0 => Change::Insert(row(&schema, id, 0, &text)),
             1 => Change::Update { before: None, after: row(&schema, id, 1, &text) },
             2 => Change::Update { before: None, after: absent(row(&schema, id, 2, &text)) },
             3 => Change::Delete(row(&schema, id, 2, &text)),
-            _ if id % 10 < 5 => Change::Insert(row(&schema, id + ROWS, 3, &text)),
+            _ if id % 10 < 5 => Change::Insert(row(&schema, id + rows, 3, &text)),
             _ if id % 10 < 8 => Change::Update { before: None, after: row(&schema, id, 3, &text) },
             _ => Change::Delete(row(&schema, id, 2, &text)),
         };
@@ -152,7 +151,7 @@ async fn main() {
         for part in events.chunks(batch) {
             write(&mut sink, part).await;
         }
-        let each = |seconds: f64| seconds * 1e6 / ROWS as f64;
+        let each = |seconds: f64| seconds * 1e6 / rows as f64;
         println!(
             "{name:>14}: {:>6.2} us/row, here {:>5.2}, server {:>5.2}",
             each(started.elapsed().as_secs_f64()),

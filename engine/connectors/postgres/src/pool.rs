@@ -23,7 +23,7 @@ const LIFETIME_SECS: u64 = 3600;
 pub(crate) struct PoolLimits {
     /// So many idle ones are kept however long they are idle.
     pub min: usize,
-    /// So many there are at most, replication connections aside.
+    /// So many there are at most, aside from a line's replication connection and its writer.
     pub max: usize,
     /// An idle one is closed after so long.
     pub idle: Duration,
@@ -70,7 +70,7 @@ impl PoolLimits {
             "additionalProperties": false,
             "properties": {
                 "min": whole(0, MIN, "So many idle connections are kept however long they are idle."),
-                "max": whole(1, MAX, "The most connections at once, replication aside."),
+                "max": whole(1, MAX, "The most connections at once, aside from each line's replication connection and writer."),
                 "idle_secs": whole(1, IDLE_SECS, "An idle connection is closed after so long."),
                 "lifetime_secs": whole(1, LIFETIME_SECS, "No connection is used again after so long."),
                 "check": { "type": "boolean", "default": true, "description": "Ask a connection whether it is alive before it is used again." }

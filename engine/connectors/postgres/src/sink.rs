@@ -13,11 +13,13 @@ use tokio_postgres::{Client, Error as PgError, Statement};
 
 use crate::checkpoint;
 use crate::config::{KIND, Server};
+use crate::connection::Session;
+
 use crate::endpoint::Database;
 use crate::errors::{self, Cause, quote};
 use crate::names::{self, OWN_SCHEMA};
 use crate::plan::Plan;
-use crate::pool::Pooled;
+use crate::session::Role;
 use crate::table::{self, Shape};
 use crate::write::CopyLuck;
 use transaction::PostgresTx;
@@ -39,8 +41,8 @@ const ORIGIN_PAUSE_MS: u64 = 100;
 pub(crate) struct PostgresSink {
     pub(crate) server: Arc<Server>,
     line: LineContext,
-    /// Held as long as the sink lives.
-    session: Arc<Pooled>,
+    /// The line's own, as long as the sink lives: the pool's limit is for what comes and goes.
+    session: Arc<Session>,
     shapes: HashMap<TableId, Arc<Shape>>,
     /// By the schema's own allocation: a line's events share it. A plan holds its schema, so an address can't be another's.
     plans: HashMap<usize, Arc<Plan>>,
@@ -54,14 +56,14 @@ pub(crate) struct PostgresSink {
     /// By the table's OID.
     pub(crate) luck: HashMap<u32, CopyLuck>,
     /// The target's triggers and foreign keys act on what we write.
-    fires: bool,
+    pub(crate) fires: bool,
     /// Our writes carry this line's origin.
     origin: bool,
 }
 
 /// Opens a sink for one line.
 pub(crate) async fn open(database: &Database, line: &LineContext) -> Result<Box<dyn Sink>> {
-    let session = Arc::new(database.writers.get().await?);
+    let session = Arc::new(database.server.connect(Role::Writer).await?);
     let mut sink = PostgresSink {
         server: database.server.clone(),
         line: line.clone(),
@@ -85,7 +87,7 @@ pub(crate) async fn open(database: &Database, line: &LineContext) -> Result<Box<
 
 impl PostgresSink {
     /// The driver's client, for calls whose futures outlive a borrow of the sink.
-    pub(crate) fn client(&self) -> Arc<Pooled> {
+    pub(crate) fn client(&self) -> Arc<Session> {
         self.session.clone()
     }
 

@@ -5,6 +5,7 @@
 
 mod conformance;
 mod harness;
+mod random;
 mod sink;
 mod target;
 #[path = "../source/values.rs"]
