@@ -35,7 +35,7 @@ pub(crate) enum Op {
 }
 
 /// One step: what becomes of the row with one key.
-#[derive(Clone, Debug)]
+#[derive(Clone, Copy, Debug)]
 pub(crate) struct Step {
     pub op: Op,
     /// The last event of the row that has values; earlier ones by [`Segment::events_of`].
@@ -43,7 +43,6 @@ pub(crate) struct Step {
     /// The event whose image says which key is meant.
     by: u32,
     table: u32,
-    key: Range<usize>,
 }
 
 /// The steps of one table.
@@ -180,13 +179,13 @@ impl<'e> Segment<'e> {
             Some(before) => index.key_with(plan, image, before)?,
             None => index.key(plan, image)?,
         };
-        let step = |op, key| Step { op, event: at as u32, by: at as u32, table, key };
+        let step = |op| Step { op, event: at as u32, by: at as u32, table };
         if let Some(before) = moved_from {
             let old = index.key(plan, before)?;
             if index.find(table, &old).is_some() || index.find(table, &key).is_some() {
                 return Ok(false);
             }
-            let place = self.push(step(Op::Move, key.clone()));
+            let place = self.push(step(Op::Move));
             index.add(table, place, old);
             index.add(table, place, key);
             self.previous.push(NONE);
@@ -201,7 +200,7 @@ impl<'e> Segment<'e> {
                 _ if complete => Op::Insert,
                 _ => Op::Patch,
             };
-            let place = self.push(step(op, key.clone()));
+            let place = self.push(step(op));
             index.add(table, place, key);
             self.previous.push(NONE);
             return Ok(true);

@@ -114,11 +114,6 @@ impl Pool {
         Arc::new(Pool { server, role, permits, idle: Mutex::default() })
     }
 
-    /// The server.
-    pub fn server(&self) -> &Arc<Server> {
-        &self.server
-    }
-
     /// A session: an idle one that is alive, or a new one. Waits for one of `pool.max`, but not forever.
     pub async fn get(self: &Arc<Self>) -> Result<Pooled> {
         let waited = timeout(self.server.connect_timeout, self.permits.clone().acquire_owned()).await;
