@@ -4,13 +4,13 @@ use std::sync::Arc;
 
 use async_trait::async_trait;
 use sluice_types::ports::{Capabilities, Discovered, Endpoint, LineContext, Sink, Source, TargetTable};
-use sluice_types::{Finding, Result, TablePattern};
+use sluice_types::{Finding, Result, Severity, TablePattern};
 use tokio::sync::Semaphore;
 
 use crate::config::{KIND, Server};
 use crate::pool::Pool;
 use crate::session::Role;
-use crate::{sink, source};
+use crate::{secondary, sink, source};
 
 /// The schema that a table name without one means.
 pub(crate) const DEFAULT_SCHEMA: &str = "public";
@@ -58,7 +58,11 @@ impl Endpoint for Database {
     }
 
     async fn check_source(&self, tables: &[TargetTable]) -> Result<Vec<Finding>> {
-        source::check(self, tables).await
+        let mut findings = source::check(self, tables).await?;
+        if findings.iter().all(|finding| finding.severity != Severity::Error) {
+            findings.extend(secondary::left_behind(self, tables).await?);
+        }
+        Ok(findings)
     }
 
     async fn check_target(&self, tables: &[TargetTable]) -> Result<Vec<Finding>> {

@@ -31,6 +31,7 @@ mod protocol;
 mod pump;
 mod relations;
 mod schema;
+mod secondary;
 mod session;
 mod sink;
 mod snapshot;

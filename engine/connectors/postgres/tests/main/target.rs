@@ -163,3 +163,36 @@ async fn tls_in_every_mode() {
         assert!(good || errors == ["authentication"], "{settings} {found:?}");
     }
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_a_copy_leaves_behind_is_listed_as_statements() {
+    let tables = "CREATE TABLE p(id bigint PRIMARY KEY, u bigint, a text);
+                  CREATE TABLE t(id bigint PRIMARY KEY, u bigint REFERENCES p, a text CHECK (a <> '') UNIQUE)";
+    let place = Place::with(&format!("{tables}; CREATE INDEX \"t by u\" ON t(u) WHERE u > 0"));
+    let found = place.endpoint().check_source(&[target(&numbers("p")), target(&numbers("t"))]).await.unwrap();
+    let left: Vec<&Finding> = found.iter().filter(|finding| finding.code == "not-made").collect();
+    assert_eq!(left.len(), 1, "{found:?}");
+    // The statements make it so.
+    let copy = Place::with(
+        "CREATE TABLE p(id bigint PRIMARY KEY, u bigint, a text); CREATE TABLE t(id bigint PRIMARY KEY, u bigint, a text)",
+    );
+    copy.sql(left[0].remedy.split_once(": ").unwrap().1);
+    let shape = "SELECT pg_get_indexdef(indexrelid) FROM pg_index WHERE indrelid = 'public.t'::regclass
+                 UNION SELECT pg_get_constraintdef(oid) FROM pg_constraint WHERE conrelid = 'public.t'::regclass ORDER BY 1";
+    assert_eq!(copy.rows(shape), place.rows(shape));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn row_policies_are_in_the_way() {
+    let place = Place::with(
+        "CREATE TABLE t(id bigint PRIMARY KEY, u bigint, a text); ALTER TABLE t ENABLE ROW LEVEL SECURITY",
+    );
+    let (role, url) = role(&place);
+    place.sql(&format!("GRANT ALL ON t TO {role}; GRANT CREATE ON DATABASE {} TO {role}", place.database));
+    let found = findings(&url, &[target(&numbers("t"))]).await;
+    let errors: Vec<&Finding> = found.iter().filter(|f| f.severity == Severity::Error).collect();
+    assert!(errors.len() == 1 && errors[0].remedy.ends_with("BYPASSRLS"), "{found:?}");
+    assert!(
+        findings(&place.url(), &[target(&numbers("t"))]).await.iter().all(|f| f.severity != Severity::Error)
+    );
+}
