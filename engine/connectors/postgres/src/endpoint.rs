@@ -10,7 +10,7 @@ use tokio::sync::Semaphore;
 use crate::config::{KIND, Server};
 use crate::pool::Pool;
 use crate::session::Role;
-use crate::{secondary, sink, source};
+use crate::{preflight, secondary, sink, source};
 
 /// The schema that a table name without one means.
 pub(crate) const DEFAULT_SCHEMA: &str = "public";
@@ -58,7 +58,7 @@ impl Endpoint for Database {
     }
 
     async fn check_source(&self, tables: &[TargetTable]) -> Result<Vec<Finding>> {
-        let mut findings = source::check(self, tables).await?;
+        let mut findings = preflight::check(self, tables).await?;
         if findings.iter().all(|finding| finding.severity != Severity::Error) {
             findings.extend(secondary::left_behind(self, tables).await?);
         }

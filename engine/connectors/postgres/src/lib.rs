@@ -27,6 +27,7 @@ mod maintain;
 mod names;
 mod plan;
 mod pool;
+mod preflight;
 mod protocol;
 mod pump;
 mod relations;

@@ -204,3 +204,6 @@ pub(crate) fn is_as_known(relation: &Relation, table: &Table) -> bool {
             .zip(&table.columns)
             .all(|(one, other)| *one.name == *other.name && one.type_oid == other.type_oid)
 }
+
+#[cfg(test)]
+mod mutated;

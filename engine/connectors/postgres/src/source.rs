@@ -6,12 +6,8 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::Relaxed};
 use std::time::Duration;
 
 use async_trait::async_trait;
-use sluice_types::ports::{
-    ChunkReader, Discovered, Lag, LineContext, Read, ReadLimits, Source, StreamStart, TargetTable,
-};
-use sluice_types::{
-    Error, ErrorKind, Finding, Key, Mark, Position, Result, Row, TableId, TablePattern, TableSchema,
-};
+use sluice_types::ports::{ChunkReader, Discovered, Lag, LineContext, Read, ReadLimits, Source, StreamStart};
+use sluice_types::{Error, ErrorKind, Key, Mark, Position, Result, Row, TableId, TablePattern, TableSchema};
 use tokio::sync::{mpsc, watch};
 
 use crate::codec::Form;
@@ -92,23 +88,22 @@ pub(crate) async fn discover(database: &Database, patterns: &[TablePattern]) -> 
     Ok(discovered.collect())
 }
 
-/// Looks whether these tables can be read and their changes captured.
-pub(crate) async fn check(_database: &Database, _tables: &[TargetTable]) -> Result<Vec<Finding>> {
-    Ok(vec![])
+/// Why this server can't be a source, if it can't.
+pub(crate) fn unfit_server(session: &Session) -> Option<Error> {
+    if session.version < VERSION_MIN {
+        let what = format!("PostgreSQL {} can't be a source; 14 is the oldest", session.version / 10_000);
+        return Some(Error::new(ErrorKind::Permission, what).remedy("Upgrade the server"));
+    }
+    let standby = "the source is a standby, where neither slots nor heartbeats can be made";
+    session.in_recovery.then(|| Error::new(ErrorKind::Permission, standby).remedy("Connect to the primary"))
 }
 
 /// Opens a source for a line.
 pub(crate) async fn open(database: &Database, line: &LineContext) -> Result<Box<dyn Source>> {
     let server = database.server.clone();
     let session = server.connect(Role::Reader).await?;
-    if session.in_recovery {
-        let standby =
-            Error::new(ErrorKind::Permission, "the source is a standby, where no heartbeat can be written");
-        return Err(server.at(standby.remedy("Connect to the primary")));
-    }
-    if session.version < VERSION_MIN {
-        let what = format!("PostgreSQL {} can't be a source; 14 is the oldest", session.version / 10_000);
-        return Err(server.at(Error::new(ErrorKind::Permission, what).remedy("Upgrade the server")));
+    if let Some(error) = unfit_server(&session) {
+        return Err(server.at(error));
     }
     Ok(Box::new(PostgresSource {
         name: names::of_line(line),
@@ -293,7 +288,7 @@ pub(crate) fn raise(place: &watch::Sender<Lsn>, to: Lsn) {
 }
 
 /// Whether commits may wait for a standby of this name.
-fn awaits(standbys: &str, name: &str) -> bool {
+pub(crate) fn awaits(standbys: &str, name: &str) -> bool {
     let names = standbys.split(|c: char| matches!(c, ',' | '(' | ')' | ' ' | '"'));
     names.into_iter().any(|part| part == "*" || part.eq_ignore_ascii_case(name))
 }

@@ -1,0 +1,194 @@
+//! What can be said of a source before a row flows: each finding with the statement to run.
+
+use sluice_types::ports::TargetTable;
+use sluice_types::{Error, ErrorKind, Finding, Result, TableId};
+
+use crate::config::Server;
+use crate::connection::Session;
+use crate::endpoint::Database;
+use crate::errors::{literal, quote};
+use crate::protocol::client::Client;
+use crate::schema::{self, Table};
+use crate::source::{awaits, unfit, unfit_server};
+
+/// An inactive slot of ours that retains more than this is worth a word.
+const RETAINED_BYTES: i64 = 256 << 20;
+
+const SERVER: &str = "\
+    SELECT current_setting('wal_level'), \
+           current_setting('max_replication_slots')::bigint - (SELECT count(*) FROM pg_catalog.pg_replication_slots), \
+           current_setting('max_wal_senders')::bigint \
+               - (SELECT count(*) FROM pg_catalog.pg_stat_activity WHERE backend_type = 'walsender'), \
+           (SELECT rolreplication OR rolsuper FROM pg_catalog.pg_roles WHERE rolname = current_user) \
+               OR coalesce(pg_catalog.pg_has_role(pg_catalog.to_regrole('rds_replication'), 'MEMBER'), false), \
+           pg_catalog.has_database_privilege(current_database(), 'CREATE'), \
+           pg_catalog.has_function_privilege('pg_catalog.pg_logical_emit_message(boolean, text, text)', 'EXECUTE'), \
+           (SELECT setting::bigint FROM pg_catalog.pg_settings WHERE name = 'max_slot_wal_keep_size'), \
+           current_setting('synchronous_standby_names'), \
+           EXISTS (SELECT FROM pg_catalog.pg_largeobject_metadata), \
+           current_database()::text";
+
+const OLD_SLOTS: &str = "\
+    SELECT slot_name::text, coalesce(wal_status = 'lost', false), \
+           coalesce(pg_catalog.pg_wal_lsn_diff(pg_catalog.pg_current_wal_lsn(), restart_lsn), 0)::bigint \
+    FROM pg_catalog.pg_replication_slots WHERE slot_name LIKE 'sluice\\_%' AND NOT active AND slot_type = 'logical'";
+
+const RIGHTS: &str = "\
+    SELECT pg_catalog.has_table_privilege(c.oid, 'SELECT') AND pg_catalog.has_schema_privilege(c.relnamespace, 'USAGE'), \
+           pg_catalog.pg_has_role(c.relowner, 'USAGE'), pg_catalog.pg_get_userbyid(c.relowner)::text, \
+           pg_catalog.row_security_active(c.oid) \
+    FROM pg_catalog.pg_class c WHERE c.oid = $1";
+
+/// Looks whether these tables can be read and their changes followed. Changes nothing.
+pub(crate) async fn check(database: &Database, tables: &[TargetTable]) -> Result<Vec<Finding>> {
+    let server = &database.server;
+    let session = match database.readers.get().await {
+        Ok(session) => session,
+        Err(error) => return Ok(vec![of_error(&error, "url")]),
+    };
+    let mut findings = Vec::new();
+    if let Some(error) = unfit_server(&session) {
+        findings.push(of_error(&error, "url"));
+    } else {
+        look_at_server(server, &session, &mut findings).await?;
+    }
+    look_at_tables(server, &session, tables, &mut findings).await?;
+    session.give_back();
+    Ok(findings)
+}
+
+fn of_error(error: &Error, path: &str) -> Finding {
+    let cause = std::error::Error::source(error).map(|cause| format!(": {cause}")).unwrap_or_default();
+    Finding::error(
+        error.kind(),
+        path,
+        format!("{}{cause}", error.what()),
+        error.remedy_text().unwrap_or_default(),
+    )
+}
+
+async fn look_at_server(server: &Server, session: &Session, findings: &mut Vec<Finding>) -> Result<()> {
+    let failed = |error: tokio_postgres::Error| server.failed(&error, "the server's settings can't be read");
+    let row = session.query_one(SERVER, &[]).await.map_err(failed)?;
+    let user = quote(&server.user);
+    let dbname: &str = row.get(9);
+    let mut error = |kind, bad: bool, what: &str, remedy: String| {
+        if bad {
+            findings.push(Finding::error(kind, "url", what, remedy));
+        }
+    };
+    let restart = "then restart the server";
+    let is_logical = row.get::<_, &str>(0) == "logical";
+    let remedy = format!("ALTER SYSTEM SET wal_level = logical; {restart}");
+    error(ErrorKind::CaptureBroken, !is_logical, "wal_level is not logical", remedy);
+    let remedy =
+        format!("ALTER SYSTEM SET max_replication_slots = 20; {restart}; or drop a slot that nobody uses");
+    error(ErrorKind::CaptureBroken, row.get::<_, i64>(1) <= 0, "no replication slot is free", remedy);
+    let remedy = format!("ALTER SYSTEM SET max_wal_senders = 20; {restart}");
+    error(ErrorKind::CaptureBroken, row.get::<_, i64>(2) <= 0, "no walsender is free", remedy);
+    let may_replicate: bool = row.get(3);
+    let remedy = format!("ALTER ROLE {user} REPLICATION");
+    error(ErrorKind::Permission, !may_replicate, "the role may not replicate", remedy);
+    let remedy = format!("GRANT CREATE ON DATABASE {} TO {user}", quote(dbname));
+    error(ErrorKind::Permission, !row.get::<_, bool>(4), "the role may not make a publication", remedy);
+    let mut warn = |code, bad: bool, what: String, remedy: String| {
+        if bad {
+            findings.push(Finding::warning(code, "url", what, remedy));
+        }
+    };
+    let what = "the role may not write heartbeats, so idle tables may retain log";
+    let remedy = format!("GRANT EXECUTE ON FUNCTION pg_logical_emit_message(boolean, text, text) TO {user}");
+    warn("heartbeat", !row.get::<_, bool>(5), what.into(), remedy);
+    let what = "nothing limits the log that a pipeline which stands still retains here";
+    let remedy = "ALTER SYSTEM SET max_slot_wal_keep_size = '50GB'; SELECT pg_reload_conf(); beyond it the position is lost";
+    warn("log-unlimited", row.get::<_, i64>(6) < 0, what.into(), remedy.into());
+    let awaited = awaits(row.get(7), &server.application_name);
+    let what = "commits may wait for sluice as for a standby (synchronous_standby_names)".to_string();
+    warn("synchronous-standby", awaited, what, "Name the standbys that are meant there".into());
+    let what = "large objects are there; they are in no table and are not replicated".to_string();
+    warn("large-objects", row.get(8), what, "Keep them in a bytea column".into());
+    for row in session.query(OLD_SLOTS, &[]).await.map_err(failed)? {
+        let (name, lost, retained): (&str, bool, i64) = (row.get(0), row.get(1), row.get(2));
+        let what = match lost {
+            true => format!("the slot {name} is lost"),
+            false => format!("nobody streams the slot {name}, which retains {} MiB of log", retained >> 20),
+        };
+        let remedy = format!("If no pipeline uses it: SELECT pg_drop_replication_slot({})", literal(name));
+        warn("orphan-slot", lost || retained > RETAINED_BYTES, what, remedy);
+    }
+    if may_replicate && is_logical {
+        // Whether pg_hba.conf lets a replication connection in is known only by trying.
+        let server = std::sync::Arc::new(server.clone());
+        if let Err(refused) = Client::replication(&server).await {
+            let mut finding = of_error(&refused, "url");
+            finding.remedy = format!(
+                "Add a line for it to pg_hba.conf: hostssl {dbname} {} all scram-sha-256; then SELECT pg_reload_conf()",
+                server.user
+            );
+            findings.push(finding);
+        }
+    }
+    Ok(())
+}
+
+async fn look_at_tables(
+    server: &Server,
+    session: &Session,
+    tables: &[TargetTable],
+    findings: &mut Vec<Finding>,
+) -> Result<()> {
+    let names: Vec<TableId> = tables.iter().map(|table| table.schema.table.clone()).collect();
+    let found = schema::load(server, session, &names).await?;
+    for (wanted, table) in tables.iter().zip(found) {
+        match table {
+            None => findings.push(of_error(&schema::missing(&wanted.schema.table), &wanted.path)),
+            Some(table) => look_at_table(server, session, wanted, &table, findings).await?,
+        }
+    }
+    Ok(())
+}
+
+async fn look_at_table(
+    server: &Server,
+    session: &Session,
+    wanted: &TargetTable,
+    table: &Table,
+    findings: &mut Vec<Finding>,
+) -> Result<()> {
+    if let Some(error) = unfit(table, &wanted.schema) {
+        findings.push(of_error(&error, &wanted.path));
+    }
+    let row = session.query_one(RIGHTS, &[&table.oid]).await;
+    let row = row.map_err(|error| server.failed(&error, "the catalogue can't be read"))?;
+    let (user, name) = (quote(&server.user), table.qualified());
+    let (may_read, owns, owner, hidden): (bool, bool, &str, bool) =
+        (row.get(0), row.get(1), row.get(2), row.get(3));
+    let mut error = |bad: bool, what: String, remedy: String| {
+        if bad {
+            findings.push(Finding::error(ErrorKind::Permission, &wanted.path, what, remedy));
+        }
+    };
+    let remedy = format!(
+        "GRANT USAGE ON SCHEMA {} TO {user}; GRANT SELECT ON {name} TO {user}",
+        quote(&table.id.schema)
+    );
+    error(!may_read, format!("the role may not read {}", table.id), remedy);
+    let what = format!("only its owner may publish {}", table.id);
+    error(!owns, what, format!("GRANT {} TO {user}", quote(owner)));
+    let what = format!("row policies hide rows of {} from the role", table.id);
+    error(hidden, what, format!("ALTER ROLE {user} BYPASSRLS"));
+    let mut warn = |code, bad: bool, what: String, remedy: &str| {
+        if bad {
+            findings.push(Finding::warning(code, &wanted.path, what, remedy));
+        }
+    };
+    let what =
+        format!("generated columns are not in the log, and are left out: {}", table.generated.join(", "));
+    warn("generated-columns", !table.generated.is_empty(), what, "The target can compute them itself");
+    let what =
+        "a TRUNCATE of one partition, and rows that come or go by ATTACH and DETACH, are not in the log";
+    warn("partitions", table.kind == b'p', what.into(), "Use DELETE there, or sluice resnapshot afterwards");
+    let what = "tables that inherit from it are tables of their own here";
+    warn("inheritance", table.has_children, what.into(), "Name them in the pipeline, too");
+    Ok(())
+}

@@ -1,0 +1,102 @@
+//! Servers and tables that are configured wrongly, one by one: each is found, with what to do.
+
+use serde_json::json;
+use sluice_servers::{Postgres, PostgresOptions};
+use sluice_types::ports::TargetTable;
+use sluice_types::{Finding, TablePattern};
+
+use crate::harness::{DATABASE, Place, endpoint_with};
+
+async fn findings_as(place: &Place, role: &str) -> Vec<Finding> {
+    let endpoint = endpoint_with(json!({ "url": place.server.url_as(role, DATABASE) }));
+    let found = endpoint.discover(&[TablePattern::parse("public.*")]).await.unwrap_or_default();
+    let target = |found: sluice_types::ports::Discovered| TargetTable {
+        schema: found.schema,
+        path: "tables[0]".into(),
+    };
+    endpoint.check_source(&found.into_iter().map(target).collect::<Vec<_>>()).await.unwrap()
+}
+
+/// What is found about this, and its remedy.
+async fn remedy(place: &Place, role: &str, about: &str) -> String {
+    let findings = findings_as(place, role).await;
+    let found = findings.iter().find(|finding| finding.what.contains(about));
+    found.unwrap_or_else(|| panic!("{about}: {findings:#?}")).remedy.clone()
+}
+
+fn started(conf: &[&str], hba: &[&str]) -> Place {
+    let text = |lines: &[&str]| lines.iter().map(ToString::to_string).collect();
+    Place::on(Postgres::start_with(PostgresOptions {
+        conf: text(conf),
+        hba: text(hba),
+        ..PostgresOptions::default()
+    }))
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn settings_of_the_server() {
+    let place = started(
+        &[
+            "wal_level = replica",
+            "max_replication_slots = 0",
+            "max_wal_senders = 0",
+            "synchronous_standby_names = '*'",
+            "synchronous_commit = local",
+        ],
+        &[],
+    );
+    place.sql("SELECT lo_create(0)");
+    assert!(remedy(&place, "postgres", "wal_level").await.contains("wal_level = logical"));
+    assert!(remedy(&place, "postgres", "no replication slot").await.contains("max_replication_slots"));
+    assert!(remedy(&place, "postgres", "no walsender").await.contains("max_wal_senders"));
+    assert!(remedy(&place, "postgres", "synchronous_standby_names").await.contains("standbys"));
+    assert!(remedy(&place, "postgres", "large objects").await.contains("bytea"));
+    assert!(remedy(&place, "postgres", "nothing limits").await.contains("max_slot_wal_keep_size"));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn rights_of_the_role_and_tables() {
+    let place = started(&[], &[]);
+    let password = sluice_servers::PASSWORD.replace('\'', "''");
+    place.sql(&format!(
+        "CREATE ROLE weak LOGIN PASSWORD '{password}'; CREATE TABLE t(id int PRIMARY KEY);
+         REVOKE EXECUTE ON FUNCTION pg_logical_emit_message(boolean, text, text) FROM public"
+    ));
+    for (about, statement) in [
+        ("may not replicate", "ALTER ROLE \"weak\" REPLICATION"),
+        ("make a publication", "GRANT CREATE ON DATABASE \"shop\""),
+        ("heartbeats", "GRANT EXECUTE"),
+        ("may not read", "GRANT SELECT ON \"public\".\"t\""),
+        ("only its owner", "GRANT \"postgres\" TO \"weak\""),
+    ] {
+        assert!(remedy(&place, "weak", about).await.contains(statement), "{about}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn tables_that_can_not_be_followed() {
+    let place = started(&[], &[]);
+    place.sql("CREATE TABLE keyless(a int)");
+    assert!(remedy(&place, "postgres", "can't be told apart").await.contains("REPLICA IDENTITY FULL"));
+    place.sql("DROP TABLE keyless; CREATE UNLOGGED TABLE u(id int PRIMARY KEY)");
+    assert!(remedy(&place, "postgres", "unlogged").await.contains("SET LOGGED"));
+    place.sql("DROP TABLE u; CREATE TABLE g(id int PRIMARY KEY, b int GENERATED ALWAYS AS (id + 1) STORED)");
+    remedy(&place, "postgres", "generated columns").await;
+    place.sql("DROP TABLE g; CREATE TABLE p(id int PRIMARY KEY) PARTITION BY RANGE (id)");
+    remedy(&place, "postgres", "TRUNCATE of one partition").await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn nothing_is_found_where_all_is_well() {
+    let place = started(&["max_slot_wal_keep_size = 10GB"], &[]);
+    place.sql("CREATE TABLE t(id int PRIMARY KEY, a text)");
+    assert_eq!(findings_as(&place, "postgres").await, []);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_replication_connection_that_is_not_let_in() {
+    let place = started(&[], &["host replication,shop walless 127.0.0.1/32 reject"]);
+    let password = sluice_servers::PASSWORD.replace('\'', "''");
+    place.sql(&format!("CREATE ROLE walless LOGIN SUPERUSER PASSWORD '{password}'"));
+    assert!(remedy(&place, "walless", "").await.contains("pg_hba.conf"));
+}
