@@ -20,12 +20,8 @@ pub(crate) struct Table {
     pub kind: u8,
     /// `p` permanent, `u` unlogged, `t` temporary.
     pub persistence: u8,
-    /// It is a partition of another.
-    pub is_partition: bool,
     /// Other tables inherit from it (partitions don't count).
     pub has_children: bool,
-    /// Row policies apply to it.
-    pub row_security: bool,
     pub identity: Identity,
     /// What is read; generated columns are not, since the stream does not carry them.
     pub columns: Vec<TableColumn>,
@@ -123,8 +119,8 @@ pub(crate) fn missing(table: &TableId) -> Error {
 }
 
 const TABLES: &str = "\
-    SELECT c.oid, n.nspname::text, c.relname::text, c.relkind, c.relpersistence, c.relispartition, c.relrowsecurity, \
-           c.relreplident, c.relkind = 'r' AND EXISTS (SELECT FROM pg_catalog.pg_inherits i WHERE i.inhparent = c.oid) \
+    SELECT c.oid, n.nspname::text, c.relname::text, c.relkind, c.relpersistence, c.relreplident, \
+           c.relkind = 'r' AND EXISTS (SELECT FROM pg_catalog.pg_inherits i WHERE i.inhparent = c.oid) \
     FROM pg_catalog.pg_class c JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace";
 
 const COLUMNS: &str = "\
@@ -253,7 +249,7 @@ fn table(
     };
     let never_null = |key: &Vec<usize>| key.iter().all(|&index| columns[index].not_null);
     let primary = indexes.iter().find(|index| index.is_primary).and_then(places);
-    let (identity, key) = match letter(7)? {
+    let (identity, key) = match letter(5)? {
         b'f' => {
             let unique = || indexes.iter().filter_map(places).find(never_null);
             (Identity::Full, primary.or_else(unique))
@@ -273,9 +269,7 @@ fn table(
         id: TableId::new(row.try_get(1)?, row.try_get(2)?),
         kind: letter(3)?,
         persistence: letter(4)?,
-        is_partition: row.try_get(5)?,
-        row_security: row.try_get(6)?,
-        has_children: row.try_get(8)?,
+        has_children: row.try_get(6)?,
         identity,
         key: key.unwrap_or_default(),
         columns,

@@ -289,7 +289,7 @@ pub(crate) fn raise(place: &watch::Sender<Lsn>, to: Lsn) {
 
 /// Whether commits may wait for a standby of this name.
 pub(crate) fn awaits(standbys: &str, name: &str) -> bool {
-    let names = standbys.split(|c: char| matches!(c, ',' | '(' | ')' | ' ' | '"'));
+    let names = standbys.split([',', '(', ')', ' ', '"']);
     names.into_iter().any(|part| part == "*" || part.eq_ignore_ascii_case(name))
 }
 
