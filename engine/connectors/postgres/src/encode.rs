@@ -8,7 +8,7 @@ mod text;
 use bytes::{BufMut, BytesMut};
 use sluice_types::Value;
 
-use crate::kind::{IntervalField, Kind};
+use crate::values::{IntervalField, Kind};
 
 /// Why a value does not fit, without the value.
 pub(crate) type Unfit = &'static str;

@@ -21,7 +21,6 @@ mod errors;
 mod feed;
 mod fold;
 mod keeper;
-mod kind;
 mod literal;
 mod maintain;
 mod names;
@@ -42,6 +41,7 @@ mod stream;
 mod table;
 mod target;
 mod tls;
+mod values;
 mod write;
 
 pub use config::Connector;

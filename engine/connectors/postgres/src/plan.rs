@@ -8,8 +8,8 @@ use sluice_types::{Column, Error, ErrorKind, Result, Row, TableSchema};
 use crate::codec::Codec;
 use crate::encode::Unfit;
 use crate::errors::quote;
-use crate::kind::{Kind, TEXT};
 use crate::table::{Shape, ShapeColumn};
+use crate::values::{Kind, TEXT};
 
 /// How rows of one schema go into one table. Computed columns of the target are left to it.
 #[derive(Debug)]

@@ -9,7 +9,7 @@ use crate::codec::{self, Codec, Types};
 use crate::config::KIND;
 use crate::endpoint::DEFAULT_SCHEMA;
 use crate::errors::quote;
-use crate::kind::{Kind, TypeInfo};
+use crate::values::{Kind, TypeInfo};
 
 /// A table as the catalogue has it.
 #[derive(Clone, Debug)]

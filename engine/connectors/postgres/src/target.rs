@@ -7,10 +7,10 @@ use tokio_postgres::{Client, Error as PgError};
 use crate::config::{KIND, Server};
 use crate::endpoint::Database;
 use crate::errors::{self, quote};
-use crate::kind::Kind;
 use crate::names::OWN_SCHEMA;
 use crate::pool::Pooled;
 use crate::table::{self, Shape};
+use crate::values::Kind;
 
 /// What the server says of itself and of what we may.
 const SERVER: &str = "

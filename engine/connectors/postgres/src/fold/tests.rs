@@ -2,8 +2,8 @@ use sluice_types::{Column, ColumnType, TableId};
 
 use super::*;
 use crate::codec::Codec;
-use crate::kind::Kind;
 use crate::table::{Shape, ShapeColumn, Unique};
+use crate::values::Kind;
 
 fn schema() -> Arc<TableSchema> {
     let column = |name: &str, slot| Column {
