@@ -53,7 +53,7 @@ impl Parked {
 
     fn park(&mut self, table: &TableId, key: Key, position: &Position, index: u64) -> Result<()> {
         let keys = self.tables.entry(table.clone()).or_default();
-        let since = keys.entry(key).or_insert_with(|| {
+        let since = keys.entry(key.detached()).or_insert_with(|| {
             self.count += 1;
             (position.clone(), index)
         });

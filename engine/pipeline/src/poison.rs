@@ -258,7 +258,7 @@ impl Writing<'_> {
         let table = &event.source.table;
         let (before, after) = event.source_keys();
         let keys: Vec<(TableId, Key)> =
-            before.into_iter().chain(after).map(|key| (table.clone(), key)).collect();
+            before.into_iter().chain(after).map(|key| (table.clone(), key.detached())).collect();
         let waiting: usize = self.progress.postponed.values().map(Vec::len).sum();
         if keys.is_empty() || waiting + self.outcome.postponed.len() + keys.len() > POSTPONED_MAX {
             return false;

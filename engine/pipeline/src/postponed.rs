@@ -27,7 +27,7 @@ pub(crate) fn add(postponed: &mut Postponed, keys: Vec<(TableId, Key)>) {
     for (table, key) in keys {
         let keys = postponed.entry(table.to_string()).or_default();
         if !keys.contains(&key) {
-            keys.push(key);
+            keys.push(key.detached());
         }
     }
 }

@@ -327,16 +327,20 @@ impl Snapshot {
     fn rows(&mut self, index: u32, range: usize, chunk: Chunk) -> Option<Accepted> {
         let table = self.tables.get_mut(index as usize)?;
         let read = chunk.rows.len() as u64;
-        let cursor = chunk.next.clone().or_else(|| chunk.rows.last().map(|row| table.schema.key_of(row)));
+        // Both outlive the chunk: the one waits in the queue, the other in the checkpoint.
+        let next = chunk.next.map(Key::detached);
+        let cursor =
+            next.clone().or_else(|| chunk.rows.last().map(|row| table.schema.key_of(row).detached()));
         let unseen = self.touched.unseen(index, &chunk.mark);
         let overtaken = |row: &Row| !unseen.is_empty() && unseen.covers(&table.schema.key_of(row));
         let current = chunk.rows.into_iter().filter(|row| !overtaken(row));
         let event = |(number, row)| Event::new(table.schema.clone(), Change::Snapshot(row), 0, number as u64);
         let events: Vec<Event> = current.enumerate().map(event).collect();
-        match &chunk.next {
+        let last = next.is_none();
+        match next {
             // The same range first: keys then come in order, which is what a target takes fastest.
             Some(next) => {
-                let task = Task::Read { range, after: Some(next.clone()) };
+                let task = Task::Read { range, after: Some(next) };
                 self.queue.push_front(Job { table: index, task, again: false });
             }
             None => table.ranges_left = table.ranges_left.saturating_sub(1),
@@ -348,7 +352,7 @@ impl Snapshot {
             range,
             rows: read,
             cursor,
-            done: chunk.next.is_none(),
+            done: last,
             high: chunk.mark.high.clone(),
         };
         if table.ranges_left == 0 {

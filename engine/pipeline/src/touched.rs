@@ -75,7 +75,8 @@ impl Touched {
             return;
         }
         let weight = weight(&key);
-        if last.keys.insert((table, key)) {
+        // In memory of its own, so that what is counted is all that is held.
+        if last.keys.insert((table, key.detached())) {
             self.bytes += weight;
         }
         if self.bytes > TOUCHED_BYTES_MAX {
@@ -206,6 +207,16 @@ mod tests {
         }
         assert!(touched.unseen(0, &mark(0)).unknown && !touched.unseen(0, &mark(1)).unknown);
         assert!(touched.bytes <= TOUCHED_BYTES_MAX);
+    }
+
+    #[test]
+    fn remembered_keys_hold_no_block_of_the_network() {
+        let mut block = bytes::BytesMut::zeroed(128 << 10).freeze();
+        let mut touched = Touched::default();
+        touched.pass(&transaction(1));
+        touched.key(0, Key(vec![Value::Bytes(block.split_to(8)), Value::Bytes(block.slice(..8))]));
+        assert!(block.is_unique(), "the block can be freed");
+        assert!(touched.bytes < 1024);
     }
 
     #[test]

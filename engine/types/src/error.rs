@@ -77,6 +77,8 @@ error_kinds! {
     PositionLost = "position-lost" => Pause,
     /// The source is not the one that the checkpoint was made from.
     SourceChanged = "source-changed" => Pause,
+    /// The source keeps more log for the line than `retained.limit` allows.
+    RetainedLimit = "retained-limit" => Pause,
     /// A table changed its shape in a way that needs a decision.
     SchemaChanged = "schema-changed" => Pause,
     /// A table that is to be read is not there.

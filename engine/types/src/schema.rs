@@ -240,6 +240,14 @@ impl TableSchema {
 #[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub struct Key(pub Vec<Value>);
 
+impl Key {
+    /// The same key with its bytes in memory of its own. What remembers a key beyond its batch takes it so: a slice would keep
+    /// the whole block alive that it was read into.
+    pub fn detached(self) -> Key {
+        Key(self.0.into_iter().map(Value::detached).collect())
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -118,6 +118,31 @@ impl Value {
         }
     }
 
+    /// The same value in memory of its own, which shares no buffer.
+    pub fn detached(self) -> Value {
+        match self {
+            Value::Decimal(text) => Value::Decimal(own(&text)),
+            Value::Text(text) => Value::Text(own(&text)),
+            Value::Json(text) => Value::Json(own(&text)),
+            Value::Enum(text) => Value::Enum(own(&text)),
+            Value::Bytes(bytes) => Value::Bytes(Bytes::copy_from_slice(&bytes)),
+            Value::Array(array) => {
+                let items = array.items.iter().cloned().map(Value::detached).collect();
+                Value::Array(Arc::new(Array { dimensions: array.dimensions.clone(), items }))
+            }
+            Value::Document(document) => {
+                let field = |(name, value): &(Text, Value)| (own(name), value.clone().detached());
+                Value::Document(Arc::new(Document(document.0.iter().map(field).collect())))
+            }
+            Value::Extended(extended) => Value::Extended(Arc::new(Extended {
+                // Of the schema, which every value of the column shares.
+                type_name: extended.type_name.clone(),
+                text: own(&extended.text),
+            })),
+            other => other,
+        }
+    }
+
     /// The kebab-case name of the variant, for messages (never the value itself).
     pub fn type_name(&self) -> &'static str {
         match self {
@@ -306,9 +331,37 @@ macro_rules! float_bits {
 float_bits!(float32, f32, u32);
 float_bits!(float64, f64, u64);
 
+fn own(text: &Text) -> Text {
+    Text::from(&**text)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_detached_value_is_equal_and_holds_no_buffer() {
+        let block = Bytes::from(vec![b'7'; 128 << 10]);
+        let slice = || block.slice(5..9);
+        let text = || Text::try_from(slice()).unwrap();
+        let array = Array { dimensions: vec![(1, 1)], items: vec![Value::Text(text())] };
+        let extended = Extended { type_name: "postgres:inet".into(), text: text() };
+        let values = [
+            Value::Decimal(text()),
+            Value::Text(text()),
+            Value::Json(text()),
+            Value::Enum(text()),
+            Value::Bytes(slice()),
+            Value::Array(Arc::new(array)),
+            Value::Document(Arc::new(Document(vec![(text(), Value::Bytes(slice()))]))),
+            Value::Extended(Arc::new(extended)),
+            Value::Int64(7),
+        ];
+        let own: Vec<Value> = values.iter().cloned().map(Value::detached).collect();
+        assert_eq!(own, values);
+        drop(values);
+        assert!(block.is_unique(), "nobody else holds the block");
+    }
 
     #[test]
     fn a_value_takes_forty_bytes() {

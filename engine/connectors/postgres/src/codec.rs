@@ -56,8 +56,71 @@ pub(crate) enum Codec {
     Jsonb,
     Enum,
     Array(Box<ArrayCodec>),
+    /// No canonical type, and a binary form that is spelled as the server's text.
+    Spelled(Spelling),
     /// No canonical type: the server's own text, under this type name. Has no binary form here.
     Extended(Text),
+}
+
+/// Types without a canonical one whose binary form sluice can spell as the server would.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Spelling {
+    Inet,
+    Cidr,
+    Macaddr,
+    Macaddr8,
+    Money,
+    Bit,
+    Varbit,
+    Timetz,
+    Xml,
+    Jsonpath,
+    Xid,
+    Cid,
+    Xid8,
+}
+
+impl Spelling {
+    /// All of them.
+    pub const ALL: [Spelling; 13] = [
+        Spelling::Inet,
+        Spelling::Cidr,
+        Spelling::Macaddr,
+        Spelling::Macaddr8,
+        Spelling::Money,
+        Spelling::Bit,
+        Spelling::Varbit,
+        Spelling::Timetz,
+        Spelling::Xml,
+        Spelling::Jsonpath,
+        Spelling::Xid,
+        Spelling::Cid,
+        Spelling::Xid8,
+    ];
+
+    /// The type's OID, as `pg_type.dat` has it, and the name that its values carry.
+    const fn of_type(self) -> (u32, &'static str) {
+        match self {
+            Spelling::Inet => (869, "postgres:inet"),
+            Spelling::Cidr => (650, "postgres:cidr"),
+            Spelling::Macaddr => (829, "postgres:macaddr"),
+            Spelling::Macaddr8 => (774, "postgres:macaddr8"),
+            Spelling::Money => (790, "postgres:money"),
+            Spelling::Bit => (1560, "postgres:bit"),
+            Spelling::Varbit => (1562, "postgres:bit varying"),
+            Spelling::Timetz => (1266, "postgres:time with time zone"),
+            Spelling::Xml => (142, "postgres:xml"),
+            Spelling::Jsonpath => (4072, "postgres:jsonpath"),
+            Spelling::Xid => (28, "postgres:xid"),
+            Spelling::Cid => (29, "postgres:cid"),
+            Spelling::Xid8 => (5069, "postgres:xid8"),
+        }
+    }
+
+    /// The type name that its values carry.
+    pub const fn name(self) -> &'static str {
+        self.of_type().1
+    }
 }
 
 /// How the elements of an array are decoded.
@@ -152,7 +215,7 @@ fn built_in(type_oid: u32) -> Option<Codec> {
         oid::UUID => Codec::Uuid,
         oid::JSON => Codec::Json,
         oid::JSONB => Codec::Jsonb,
-        _ => return None,
+        other => Codec::Spelled(Spelling::ALL.into_iter().find(|spelling| spelling.of_type().0 == other)?),
     })
 }
 
@@ -176,7 +239,7 @@ impl Codec {
             Codec::Json | Codec::Jsonb => ColumnType::Json,
             Codec::Enum => ColumnType::Enumeration,
             Codec::Array(_) => ColumnType::Array,
-            Codec::Extended(_) => ColumnType::Extended,
+            Codec::Spelled(_) | Codec::Extended(_) => ColumnType::Extended,
         }
     }
 

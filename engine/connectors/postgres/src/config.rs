@@ -31,6 +31,9 @@ const KEEPALIVE_COUNT: u64 = 3;
 /// How often a source's log is moved on where nothing else does, in seconds, unless `heartbeat_secs` says so.
 const HEARTBEAT_SECS: u64 = 10;
 
+/// Log that a line retains at its source from which on a warning tells of it, in bytes, unless `retained.warn` says so.
+const RETAINED_WARN: u64 = 1 << 30;
+
 /// PostgreSQL: `kind: postgres`.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Connector;
@@ -43,6 +46,15 @@ pub(crate) struct Keepalives {
     pub count: u32,
     /// Sent data that nobody acknowledges for so long breaks the connection.
     pub user_timeout: Duration,
+}
+
+/// How much log a slot may make its server keep (as a source).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct RetainedLimits {
+    /// From so many bytes on a warning tells of it.
+    pub warn: u64,
+    /// At so many bytes the line pauses. It never drops its slot by itself. `None`: it goes on.
+    pub limit: Option<u64>,
 }
 
 /// One configured database: everything that a connection to it needs.
@@ -64,6 +76,8 @@ pub(crate) struct Server {
     pub pool: PoolLimits,
     /// How often a heartbeat is written where others have written since (as a source).
     pub heartbeat: Duration,
+    /// How much log a slot may make the server keep (as a source).
+    pub retained: RetainedLimits,
     /// Whether the target's triggers and foreign keys act on what sluice writes (as a target).
     pub fire_triggers: bool,
 }
@@ -122,6 +136,24 @@ impl sluice_types::ports::Connector for Connector {
                     }
                 },
                 "heartbeat_secs": seconds(HEARTBEAT_SECS, "As a source: how often a message is written into the log, so that idle tables retain none of it."),
+                "retained": {
+                    "type": "object",
+                    "additionalProperties": false,
+                    "description": "As a source: how much log a pipeline's slot may make the server keep. A slot is never dropped \
+                                    for it; `sync` leaves the slot under the same limits, unless it is told --drop-slot.",
+                    "properties": {
+                        "warn": {
+                            "type": ["string", "integer"],
+                            "default": "1GiB",
+                            "description": "From here on a warning is logged."
+                        },
+                        "limit": {
+                            "type": ["string", "integer"],
+                            "description": "Where this is passed while the pipeline runs, it pauses (retained-limit). None by default. \
+                                            What resumes it, or starts it above the limit, lets it go on and catch up."
+                        }
+                    }
+                },
                 "fire_triggers": {
                     "type": "boolean",
                     "default": false,
@@ -149,6 +181,7 @@ pub(crate) fn server(name: &str, settings: &mut Settings, base: &Path) -> Option
     let count = number(&mut keepalives, "count", KEEPALIVE_COUNT, &mut good);
     settings.absorb(keepalives);
     let heartbeat = seconds(settings, "heartbeat_secs", HEARTBEAT_SECS, &mut good);
+    let retained = take_retained(settings, &mut good);
     let fire_triggers = settings.has("fire_triggers");
     let fire = settings.take_bool("fire_triggers");
     good &= fire.is_some() || !fire_triggers;
@@ -166,6 +199,7 @@ pub(crate) fn server(name: &str, settings: &mut Settings, base: &Path) -> Option
         settings: own_settings?,
         pool: pool?,
         heartbeat,
+        retained,
         fire_triggers: fire.unwrap_or(false),
     };
     good.then_some(server)
@@ -181,6 +215,27 @@ pub(crate) fn number(settings: &mut Settings, key: &'static str, default: u64, g
 
 fn seconds(settings: &mut Settings, key: &'static str, default: u64, good: &mut bool) -> Duration {
     Duration::from_secs(number(settings, key, default, good))
+}
+
+/// `retained: { warn: 1GiB, limit: 10GiB }`.
+fn take_retained(settings: &mut Settings, good: &mut bool) -> RetainedLimits {
+    let mut nested = settings.take_settings("retained").unwrap_or_else(|| Settings::new("", Json::Null));
+    let mut size = |key: &'static str| {
+        let there = nested.has(key);
+        let size = nested.take_size(key);
+        *good &= size.is_some() || !there;
+        size
+    };
+    let (warn, limit) = (size("warn"), size("limit"));
+    if let (Some(warn), Some(limit)) = (warn, limit)
+        && warn > limit
+    {
+        nested.reject("warn", "`warn` is above `limit`", "warn before the pipeline pauses");
+        *good = false;
+    }
+    settings.absorb(nested);
+    let warn = warn.unwrap_or(limit.map_or(RETAINED_WARN, |limit| limit.min(RETAINED_WARN)));
+    RetainedLimits { warn, limit }
 }
 
 /// `settings: { statement_timeout: 30s }`. What sluice itself depends on can't be set.
@@ -257,7 +312,7 @@ mod tests {
             "user": "ann", "databse": "x", "port": 70000,
             "tls": {"mode": "verify", "cert": "c.pem"}, "pool": {"min": 5, "max": 2},
             "settings": {"search_path": "public", "statement_timeout": "30s", "synchronous_commit": "off"},
-            "keepalives": {"idle": 3}
+            "keepalives": {"idle": 3}, "retained": {"warn": "2GiB", "limit": "1GiB"}
         }));
         assert!(server.is_none());
         for part in [
@@ -271,9 +326,25 @@ mod tests {
             "search_path",
             "synchronous_commit",
             "keepalives",
+            "retained.warn",
         ] {
             assert!(findings.iter().any(|finding| finding.contains(part)), "{part}: {findings:#?}");
         }
+    }
+
+    #[test]
+    fn what_a_slot_may_retain_has_a_warning_and_a_limit() {
+        for (retained, warn, limit) in [
+            (json!({}), RETAINED_WARN, None),
+            (json!({"warn": "100MiB"}), 100 << 20, None),
+            (json!({"limit": "10GiB"}), RETAINED_WARN, Some(10 << 30)),
+            (json!({"limit": "10MiB"}), 10 << 20, Some(10 << 20)),
+        ] {
+            let (server, findings) = read(json!({"url": "postgres://a@h/d", "retained": retained}));
+            assert_eq!(findings, [""; 0]);
+            assert_eq!(server.unwrap().retained, RetainedLimits { warn, limit });
+        }
+        assert!(read(json!({"url": "postgres://a@h/d", "retained": {"limit": "much"}})).0.is_none());
     }
 
     #[test]

@@ -4,6 +4,7 @@
 mod array;
 mod datetime;
 mod numeric;
+mod spelled;
 
 use std::ops::Range;
 use std::sync::Arc;
@@ -92,6 +93,7 @@ fn binary(codec: &Codec, buffer: &Bytes, range: Range<usize>, arena: &mut Arena)
         },
         Codec::Enum => Value::Enum(utf8(buffer.slice(range))?),
         Codec::Array(array) => array::binary(array, buffer, range, arena)?,
+        Codec::Spelled(spelling) => spelled::binary(*spelling, buffer.slice(range), arena)?,
         Codec::Extended(_) => return Err(malformed("a binary value of a type that was asked for as text")),
     })
 }
@@ -124,11 +126,13 @@ fn text(codec: &Codec, buffer: &Bytes, range: Range<usize>, arena: &mut Arena) -
         Codec::Json | Codec::Jsonb => json(buffer.slice(range)),
         Codec::Enum => Value::Enum(utf8(buffer.slice(range))?),
         Codec::Array(array) => array::text(array, buffer, range, arena)?,
-        Codec::Extended(name) => match Text::try_from(buffer.slice(range)) {
-            Ok(text) => Value::Extended(Arc::new(Extended { type_name: name.clone(), text })),
-            Err(_) => return Err(malformed("a value whose text is not UTF-8")),
-        },
+        Codec::Spelled(spelling) => extended(Text::from_static(spelling.name()), buffer.slice(range))?,
+        Codec::Extended(name) => extended(name.clone(), buffer.slice(range))?,
     })
+}
+
+fn extended(type_name: Text, text: Bytes) -> Result<Value> {
+    Ok(Value::Extended(Arc::new(Extended { type_name, text: utf8(text)? })))
 }
 
 fn ascii(bytes: &[u8]) -> Result<&str> {

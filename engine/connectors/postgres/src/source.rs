@@ -25,6 +25,7 @@ use crate::protocol::cursor::malformed;
 use crate::protocol::replication::Lsn;
 use crate::pump::{self, Pump};
 use crate::relations::Followed;
+use crate::retained;
 use crate::schema::{self, Identity, Table, missing, qualify};
 use crate::session::Role;
 use crate::snapshot::{FollowedTables, PostgresChunks};
@@ -57,6 +58,7 @@ pub(crate) struct PostgresSource {
     /// Where somebody waits for the stream to come to.
     wanted: Arc<watch::Sender<Lsn>>,
     stream: Option<Streaming>,
+    retained: retained::Watch,
 }
 
 /// What `open` opened.
@@ -108,6 +110,7 @@ pub(crate) async fn open(database: &Database, line: &LineContext) -> Result<Box<
     Ok(Box::new(PostgresSource {
         name: names::of_line(line),
         line: line.clone(),
+        retained: retained::Watch::new(server.retained),
         session,
         server,
         replication: None,
@@ -475,7 +478,9 @@ impl Source for PostgresSource {
         let slot = self.keep().slot().await?;
         let Some(restart) = slot.and_then(|slot| slot.restart) else { return Ok(None) };
         let end = keeper::log_end(&self.server, &self.session).await?;
-        Ok(Some(end.0.saturating_sub(restart.0)))
+        let bytes = end.0.saturating_sub(restart.0);
+        self.retained.look(&self.name, bytes).map_err(|error| self.server.at(error))?;
+        Ok(Some(bytes))
     }
 
     async fn detach(&mut self, tables: &[TableId]) -> Result<bool> {

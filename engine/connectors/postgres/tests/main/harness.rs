@@ -126,7 +126,8 @@ fn native(ty: ColumnType) -> &'static str {
 #[async_trait]
 impl Harness for PostgresHarness {
     async fn start() -> Self {
-        PostgresHarness(tokio::task::spawn_blocking(Place::new).await.unwrap())
+        let place = || Place::with(crate::values::TYPES);
+        PostgresHarness(tokio::task::spawn_blocking(place).await.unwrap())
     }
 
     fn endpoint(&self) -> Arc<dyn Endpoint> {

@@ -106,7 +106,12 @@ fn value(text: Option<String>, native: &str) -> Value {
 #[async_trait]
 impl Harness for SourceHarness {
     async fn start() -> Self {
-        SourceHarness { place: tokio::task::spawn_blocking(Place::start).await.unwrap() }
+        let place = || {
+            let place = Place::start();
+            place.sql(crate::values::TYPES);
+            place
+        };
+        SourceHarness { place: tokio::task::spawn_blocking(place).await.unwrap() }
     }
 
     fn endpoint(&self) -> Arc<dyn Endpoint> {

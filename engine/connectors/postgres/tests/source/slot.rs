@@ -144,6 +144,26 @@ async fn an_idle_source_retains_nothing() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn at_the_retained_limit_the_line_is_paused_and_keeps_its_slot() {
+    let place = Place::start();
+    place.sql("CREATE TABLE t(id int PRIMARY KEY); CREATE TABLE other(a text)");
+    let settings = serde_json::json!({ "url": place.server.url(crate::harness::DATABASE),
+                                       "retained": { "warn": "100kB", "limit": "1500kB" } });
+    let endpoint = crate::harness::endpoint_with(settings);
+    let follow = Follow::start(&place, &["t"]).await;
+    let mut source = endpoint.source(&crate::harness::line("p")).await.unwrap();
+    assert!(source.retained().await.unwrap().unwrap() < 1_000_000);
+    place.sql("INSERT INTO other SELECT repeat('x', 1000) FROM generate_series(1, 2000)");
+    let error = source.retained().await.unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::RetainedLimit, "{error}");
+    assert_eq!(place.sql("SELECT count(*) FROM pg_replication_slots")[0][0].as_deref(), Some("1"));
+    // Resumed, it may catch up.
+    let mut source = endpoint.source(&crate::harness::line("p")).await.unwrap();
+    assert!(source.retained().await.unwrap().unwrap() > 1_000_000);
+    drop(follow);
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_commit_that_waits_for_an_absent_standby_is_newer_than_the_chunk() {
     let place = Place::start();
     place.sql("CREATE TABLE t(id int PRIMARY KEY, a text); INSERT INTO t VALUES (1, 'old')");

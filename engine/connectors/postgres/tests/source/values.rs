@@ -14,17 +14,33 @@ fn array(dimensions: &[(u32, i32)], items: Vec<Value>) -> Value {
     Value::Array(Arc::new(Array { dimensions: dimensions.to_vec(), items }))
 }
 
+/// The types of a user's own that the values are of.
+pub const TYPES: &str = "
+    CREATE DOMAIN public.positive AS integer CHECK (VALUE > 0);
+    CREATE DOMAIN public.small AS public.positive CHECK (VALUE < 100);
+    CREATE DOMAIN public.code AS character varying(8) DEFAULT 'x';
+    CREATE DOMAIN public.price AS numeric(10,2);
+    CREATE DOMAIN public.numbers AS integer[];
+    CREATE TYPE public.\"Mood\" AS ENUM ('sad', 'it''s \"ok\", {so}', 'été');
+    CREATE DOMAIN public.mood AS public.\"Mood\";
+    CREATE DOMAIN public.moods AS public.\"Mood\"[];
+    CREATE TYPE public.pair AS (a integer, \"B b\" text, m public.\"Mood\");
+    CREATE DOMAIN public.coupled AS public.pair;
+    CREATE TYPE public.span AS RANGE (subtype = float8);
+    CREATE TABLE public.rowlike (a integer, at timestamptz, i inet);";
+
 /// Every type with its borders.
 pub fn values() -> Vec<NativeValue> {
     use ColumnType::{
-        Array, Boolean, Bytes, Date, Decimal, Extended, Float32, Float64, Int64, Interval as Span, Json,
-        Text, Time, Timestamp, Timestamptz, Uuid,
+        Array, Boolean, Bytes, Date, Decimal, Enumeration, Extended, Float32, Float64, Int64,
+        Interval as Span, Json, Text, Time, Timestamp, Timestamptz, Uuid,
     };
     let decimal = |text: &str| Value::Decimal(text.into());
     let json = |text: &str| Value::Json(text.into());
     let bytes = |bytes: &'static [u8]| Value::Bytes(bytes::Bytes::from_static(bytes));
     let span = |months, days, micros| Value::Interval(Interval { months, days, micros });
     const DAY: i64 = 86_400_000_000;
+    let label = |text: &str| Value::Enum(text.into());
     let mut list = Vec::new();
     let mut of = |native: &str, ty: ColumnType, values: Vec<(&str, Value)>| {
         list.push(NativeValue::new(native, ty, "NULL", Value::Null));
@@ -204,8 +220,78 @@ pub fn values() -> Vec<NativeValue> {
             array(&[(2, 1)], vec![extended("box", "(1,1),(0,0)"), extended("box", "(2,2),(1,1)")]),
         )],
     );
+    of("public.positive", Int64, vec![("1", 1.into()), ("2147483647", 2147483647.into())]);
+    of("public.small", Int64, vec![("99", 99.into())]);
+    of("public.code", Text, vec![("'ab '", "ab ".into()), ("''", "".into())]);
+    of("public.price", Decimal, vec![("1.5", decimal("1.50")), ("-99999999.99", decimal("-99999999.99"))]);
+    of("public.numbers", Array, vec![("'{1,NULL}'", array(&[(2, 1)], vec![1.into(), Value::Null]))]);
+    of(
+        "public.\"Mood\"",
+        Enumeration,
+        vec![
+            ("'sad'", label("sad")),
+            ("'it''s \"ok\", {so}'", label("it's \"ok\", {so}")),
+            ("'été'", label("été")),
+        ],
+    );
+    of("public.mood", Enumeration, vec![("'été'", label("été"))]);
+    let moods = || array(&[(3, 1)], vec![label("it's \"ok\", {so}"), Value::Null, label("sad")]);
+    let literal = "ARRAY['it''s \"ok\", {so}', NULL, 'sad']::public.\"Mood\"[]";
+    of("public.\"Mood\"[]", Array, vec![(literal, moods()), ("'{}'", array(&[], vec![]))]);
+    of("public.moods", Array, vec![(literal, moods())]);
+    of(
+        "public.positive[]",
+        Array,
+        vec![
+            ("'[0:1]={7,NULL}'", array(&[(2, 0)], vec![7.into(), Value::Null])),
+            ("'{}'", array(&[], vec![])),
+        ],
+    );
+    of(
+        "public.price[]",
+        Array,
+        vec![("'{1.5,2}'", array(&[(2, 1)], vec![decimal("1.50"), decimal("2.00")]))],
+    );
+    let pair = |text: &str| extended("public.pair", text);
+    of(
+        "public.pair",
+        Extended,
+        vec![
+            ("(1, 'x, \"y\" (z)', 'sad')", pair("(1,\"x, \"\"y\"\" (z)\",sad)")),
+            ("(NULL, '', NULL)", pair("(,\"\",)")),
+        ],
+    );
+    of("public.coupled", Extended, vec![("(1, 'x', NULL)", pair("(1,x,)"))]);
+    of(
+        "public.pair[]",
+        Array,
+        vec![(
+            "ARRAY[(1, 'a b', 'été'), NULL]::public.pair[]",
+            array(&[(2, 1)], vec![pair("(1,\"a b\",été)"), Value::Null]),
+        )],
+    );
+    of("public.span", Extended, vec![("'[5e-324,0.1)'", extended("public.span", "[5e-324,0.1)"))]);
     for (native, literal, text) in [
+        (
+            "public.rowlike",
+            "(1, '2020-01-01 00:00:00+01', '10.0.0.1/8')",
+            "(1,\"2019-12-31 23:00:00+00\",10.0.0.1/8)",
+        ),
         ("inet", "'192.168.0.1'", "192.168.0.1"),
+        ("inet", "'10.0.0.1/8'", "10.0.0.1/8"),
+        ("inet", "'::ffff:1.2.3.4/120'", "::ffff:1.2.3.4/120"),
+        ("cidr", "'2001:db8::/32'", "2001:db8::/32"),
+        ("macaddr8", "'08:00:2b:01:02:03:04:05'", "08:00:2b:01:02:03:04:05"),
+        ("money", "'92233720368547758.07'::numeric::money", "$92,233,720,368,547,758.07"),
+        ("bit varying", "B'101010101'", "101010101"),
+        (
+            "xml",
+            "'<?xml version=\"1.0\" standalone=\"yes\"?><a/>'",
+            "<?xml version=\"1.0\" standalone=\"yes\"?><a/>",
+        ),
+        ("time with time zone", "'24:00:00-15:59:59'", "24:00:00-15:59:59"),
+        ("xid", "'4294967295'", "4294967295"),
+        ("xid8", "'18446744073709551615'", "18446744073709551615"),
         ("cidr", "'10.1.0.0/16'", "10.1.0.0/16"),
         ("macaddr", "'08:00:2b:01:02:03'", "08:00:2b:01:02:03"),
         ("money", "'-1234.5'::numeric::money", "-$1,234.50"),

@@ -1,0 +1,72 @@
+//! How much of its log the server keeps because of a line's slot, and from when on somebody has to know.
+//!
+//! The limit never costs the slot: without it the target would have to be read anew. A line that has passed the limit pauses, so
+//! that somebody looks; when it is started or resumed above the limit it goes on, for nothing but catching up makes the log small
+//! again, and the limit holds anew as soon as it has been below.
+
+use sluice_types::{Error, ErrorKind, Result};
+
+use crate::config::RetainedLimits;
+
+/// Watches one session of a line.
+#[derive(Debug)]
+pub(crate) struct Watch {
+    limits: RetainedLimits,
+    warned: bool,
+    /// It has been below the limit in this session.
+    armed: bool,
+}
+
+impl Watch {
+    pub fn new(limits: RetainedLimits) -> Self {
+        Watch { limits, warned: false, armed: false }
+    }
+
+    /// Looks at what is retained now. Fails where the limit was passed.
+    pub fn look(&mut self, slot: &str, bytes: u64) -> Result<()> {
+        if bytes < self.limits.warn {
+            self.warned = false;
+        } else if !self.warned {
+            self.warned = true;
+            tracing::warn!(slot, bytes, "the source retains much of its log for this line, which is behind");
+        }
+        let Some(limit) = self.limits.limit else { return Ok(()) };
+        if bytes < limit {
+            self.armed = true;
+            return Ok(());
+        }
+        if !std::mem::take(&mut self.armed) {
+            return Ok(());
+        }
+        let what = format!(
+            "the slot {slot} retains {} MiB of the source's log, and the limit is {} MiB",
+            bytes >> 20,
+            limit >> 20
+        );
+        Err(Error::new(ErrorKind::RetainedLimit, what).remedy(
+            "The slot still grows. See what slows the target, then `sluice resume`: above the limit it goes on; or raise \
+             `retained.limit`; or give the slot up: `sluice delete`",
+        ))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn looks(watch: &mut Watch, bytes: u64) -> bool {
+        watch.look("s", bytes).is_ok()
+    }
+
+    #[test]
+    fn a_limit_that_is_passed_pauses_once_and_a_line_above_it_may_catch_up() {
+        let limits = RetainedLimits { warn: 50, limit: Some(100) };
+        let mut watch = Watch::new(limits);
+        assert!(looks(&mut watch, 150), "it was above it when it started");
+        assert!(looks(&mut watch, 60) && watch.warned && looks(&mut watch, 40) && !watch.warned);
+        assert!(!looks(&mut watch, 100));
+        assert!(looks(&mut watch, 100), "told once");
+        let mut unlimited = Watch::new(RetainedLimits { limit: None, ..limits });
+        assert!(looks(&mut unlimited, 1) && looks(&mut unlimited, u64::MAX));
+    }
+}
