@@ -8,6 +8,7 @@
 mod boundary;
 mod data;
 mod measure;
+mod mongodb;
 mod postgres;
 mod race;
 mod serve;
@@ -56,6 +57,9 @@ fn main() {
     }
     if wanted("postgres") {
         postgres::run(&bench, &mut table);
+    }
+    if wanted("mongodb") {
+        mongodb::run(&bench, &mut table);
     }
     table.print();
     if !table.all_reached() {

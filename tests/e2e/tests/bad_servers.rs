@@ -263,7 +263,7 @@ fn a_target_whose_disk_is_full() {
     // A tablespace can't be made in a function or a transaction, so not together with anything.
     let space = format!("small_{name}");
     server.sql("postgres", &format!("CREATE TABLESPACE {space} LOCATION '{}'", at.display()));
-    server.sql(name, &format!("CREATE TABLE events (id int PRIMARY KEY, body text) TABLESPACE {space}"));
+    server.sql(name, &format!("CREATE TABLE events (id int PRIMARY KEY, body text) TABLESPACE {space}; ALTER TABLE events ALTER body SET STORAGE EXTERNAL"));
     let site = Site::between(&source, &target, PIPELINE);
     let serve = Serve::start(&site);
     serve.caught_up();

@@ -77,8 +77,8 @@ const CASES: &[Case] = &[
         source: false,
         fault: "CREATE TABLE events (id int NOT NULL, body text)",
         exit: 1,
-        says: &["PRIMARY KEY"],
-        mend: "ALTER TABLE events ADD PRIMARY KEY (id)",
+        says: &["CREATE UNIQUE INDEX ON \"public\".\"events\" (\"id\")"],
+        mend: "CREATE UNIQUE INDEX ON \"public\".\"events\" (\"id\")",
         ..PLAIN
     },
     Case {
@@ -140,7 +140,8 @@ fn every_fault_is_found_with_what_mends_it() {
         if !case.mend.is_empty() {
             under_test.sql(case.mend);
             let after = site.sluice(&["check"]);
-            if after.status.code() != Some(0) || after.text().contains(case.says[0]) && case.exit == 1 {
+            // A warning is gone; an error's words may also stand in what is told of a good table.
+            if after.status.code() != Some(0) || after.text().contains(case.says[0]) && case.exit == 0 {
                 wrong.push(format!(
                     "{}: `check` is not content with its remedy:\n{}",
                     case.name,
