@@ -39,6 +39,7 @@ mod spool;
 mod stream;
 mod table;
 mod target;
+mod timeline;
 mod tls;
 mod values;
 mod write;

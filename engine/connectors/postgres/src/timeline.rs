@@ -31,7 +31,8 @@ mod tests {
 
     #[test]
     fn a_place_beyond_the_switch_is_of_another_history() {
-        let history = "1\t0/3000148\tno recovery target specified\n\n2\t0/5000000\tbefore 2026-11-22 10:00:00+00\n";
+        let history =
+            "1\t0/3000148\tno recovery target specified\n\n2\t0/5000000\tbefore 2026-11-22 10:00:00+00\n";
         for (from, on, lies) in [
             (0x3000148, 1, true),
             (0x3000149, 1, false),

@@ -20,14 +20,19 @@ impl Lsn {
         Some(Lsn(u64::from(part(high)?) << 32 | u64::from(part(low)?)))
     }
 
-    /// As the line knows it, in a capture of this generation (see [`crate::maintain`]).
+    /// As the line knows it, in a capture of this generation, and on this timeline: `ab12cd34/1` (see [`crate::maintain`]).
     pub fn position(self, generation: &str) -> Position {
         Position::from_number(self.0, format!("{self}/{generation}"))
     }
 
     /// The generation of the capture that a position is of.
     pub fn generation(position: &Position) -> &str {
-        position.text().splitn(3, '/').nth(2).unwrap_or_default()
+        position.text().split('/').nth(2).unwrap_or_default()
+    }
+
+    /// The timeline that a position is on, where it was noted.
+    pub fn timeline(position: &Position) -> Option<u32> {
+        position.text().split('/').nth(3)?.parse().ok()
     }
 
     /// The place that a position names.
@@ -95,7 +100,9 @@ mod tests {
         assert_eq!(Lsn::parse("1/123456789"), None);
         let position = Lsn(77).position("ab12");
         assert_eq!((Lsn::of(&position).unwrap(), Lsn::generation(&position)), (Lsn(77), "ab12"));
-        assert_eq!(position.text(), "0/4D/ab12");
+        assert_eq!((position.text(), Lsn::timeline(&position)), ("0/4D/ab12", None));
+        let position = Lsn(77).position("ab12/3");
+        assert_eq!((Lsn::generation(&position), Lsn::timeline(&position)), ("ab12", Some(3)));
     }
 
     #[test]

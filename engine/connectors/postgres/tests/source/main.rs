@@ -7,6 +7,7 @@ mod check;
 mod conformance;
 mod follow;
 mod harness;
+mod restore;
 mod slot;
 mod stream;
 mod values;

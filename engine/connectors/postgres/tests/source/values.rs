@@ -27,7 +27,7 @@ pub const TYPES: &str = "
     CREATE TYPE public.pair AS (a integer, \"B b\" text, m public.\"Mood\");
     CREATE DOMAIN public.coupled AS public.pair;
     CREATE TYPE public.span AS RANGE (subtype = float8);
-    CREATE TABLE public.rowlike (a integer, at timestamptz, i inet);";
+    CREATE TYPE public.rowlike AS (a integer, at timestamptz, i inet);";
 
 /// Every type with its borders.
 pub fn values() -> Vec<NativeValue> {
