@@ -91,7 +91,13 @@ pub(crate) async fn claim(
     let tables: Vec<TableId> = context.spec.tables.iter().map(|route| route.from.clone()).collect();
     adopt(&mut checkpoint.snapshot, &tables, &unread(&context.spec));
     context.epoch.store(checkpoint.epoch, Relaxed);
-    save(tx, &checkpoint, expected, &emptied).await?;
+    save(tx, &checkpoint, expected, &[]).await?;
+    if !emptied.is_empty() {
+        // I6: the line is ours, durably, before a row goes: a target that can't empty a large table in one transaction does it in
+        // steps, and may do so only while nobody else writes. A crash in between begins here again, since the tables that are
+        // to be read again are still in the line's state.
+        save(sink.begin().await?, &checkpoint, Some(checkpoint.epoch), &emptied).await?;
+    }
     forget_superseded(context, expected.is_none(), router).await?;
     Ok(checkpoint)
 }

@@ -4,10 +4,11 @@ use std::collections::HashMap;
 use std::ops::Range;
 use std::sync::Arc;
 
-use mongodb::bson::{Document, RawDocumentBuf, doc};
+use mongodb::bson::{Document, RawDocumentBuf};
 use sluice_types::ports::Written;
-use sluice_types::{Change, Error, ErrorKind, Event, Result};
+use sluice_types::{Error, ErrorKind, Event, Result};
 
+use crate::empty;
 use crate::encode::{close, open, ty};
 use crate::errors::kind_of_code;
 use crate::fold::{Fetched, Fold, Op, address};
@@ -19,9 +20,6 @@ use crate::write::{self, Command, Kind, Reply, Step, WriteError, Writer, push_in
 
 /// Ids in one query.
 pub(crate) const IDS_MAX: usize = 10_000;
-/// A collection with more rows than this is emptied before the transaction that empties it, in steps: no transaction of MongoDB
-/// holds the removal of any number of rows.
-const TRUNCATE_ROWS_MAX: u64 = 100_000;
 
 /// How a run of events is written.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -57,7 +55,7 @@ pub(crate) async fn write(tx: &mut MongoTx<'_>, events: &[Event]) -> Result<Writ
     let mut start = 0;
     while start < events.len() {
         let end = same_shapes(&plans, start);
-        empty_ahead(tx, events, &plans, start..end).await?;
+        empty::ahead(tx, events, &plans, start..end).await?;
         run(tx, events, &plans, start..end, &mut written).await?;
         start = end;
     }
@@ -297,44 +295,4 @@ async fn missing(
     let gone =
         patches.into_iter().filter(|entry| !there.contains(&FoldKey::new(&fold.arena[entry.id.clone()])));
     Ok(gone.flat_map(|entry| entry.layers.events().iter().map(|event| *event as usize)).collect())
-}
-
-/// Empties large collections in steps, outside of the transaction, before that empties them. Readers see it before the
-/// checkpoint passes it; after a crash in between the truncate comes again, and ends the same.
-async fn empty_ahead(
-    tx: &mut MongoTx<'_>,
-    events: &[Event],
-    plans: &[Arc<Plan>],
-    range: Range<usize>,
-) -> Result<()> {
-    for index in range {
-        if !matches!(events[index].change, Change::Truncate) {
-            continue;
-        }
-        let name = plans[index].collection.clone();
-        if tx.estimate(&name).await? <= TRUNCATE_ROWS_MAX {
-            continue;
-        }
-        let server = tx.sink.server.clone();
-        let collection = tx.outside(&name).await;
-        let what = "the target's table can't be emptied";
-        loop {
-            let query = collection.find(doc! {}).projection(doc! { ID: 1 }).limit(IDS_MAX as i64);
-            let mut cursor = server.within(what, query).await?;
-            let mut ids = vec![];
-            while server.within(what, cursor.advance()).await? {
-                let mut id = vec![];
-                if let Ok(Some(stored)) = cursor.current().get(ID) {
-                    push_raw(&mut id, stored);
-                }
-                ids.push(id);
-            }
-            if ids.is_empty() {
-                break;
-            }
-            let ids: Vec<&[u8]> = ids.iter().map(Vec::as_slice).collect();
-            server.within(what, collection.delete_many(with_ids(&ids)?)).await?;
-        }
-    }
-    Ok(())
 }

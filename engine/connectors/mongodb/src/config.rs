@@ -236,8 +236,12 @@ fn tls(settings: &mut Settings, base: &Path) -> Option<Option<Tls>> {
         Some(Some(Some(mode))) => Some(mode),
         Some(Some(None)) => {
             let what = "`mode: verify-ca` is not built yet for MongoDB: its driver verifies the host's name with the certificate";
-            let finding =
-                Finding::error(ErrorKind::NotBuilt, nested.path_of("mode"), what, "write verify-full");
+            let finding = Finding::error(
+                ErrorKind::NotBuilt,
+                nested.path_of("mode"),
+                what,
+                "write `verify-full`, with the authority in `ca` and a host in `url` that the certificate names; `require` encrypts and verifies nothing",
+            );
             nested.find(finding);
             None
         }

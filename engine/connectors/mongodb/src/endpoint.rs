@@ -14,7 +14,7 @@ use crate::sink::MongoSink;
 /// Rows and bytes of images above which a transaction goes in parts, unless the configuration says otherwise. MongoDB ends a
 /// transaction after 60 seconds, and keeps all of it in its cache until then.
 const TRANSACTION_ROWS: u64 = 100_000;
-const TRANSACTION_BYTES: u64 = 64 << 20;
+pub(crate) const TRANSACTION_BYTES: u64 = 64 << 20;
 
 const NO_SOURCE: &str = "MongoDB can't be a source yet in this version";
 const NO_SOURCE_REMEDY: &str = "Use it as a target; sources are postgres and sqlite";

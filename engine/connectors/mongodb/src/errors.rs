@@ -91,6 +91,12 @@ pub(crate) fn is_unknown_commit(error: &DriverError) -> bool {
     error.contains_label(mongodb::error::UNKNOWN_TRANSACTION_COMMIT_RESULT)
 }
 
+/// Another engine has saved a checkpoint of its own.
+pub(crate) fn fenced() -> Error {
+    Error::new(ErrorKind::Fenced, "another engine has taken the pipeline over in this target")
+        .remedy("Only one engine may run a pipeline; stop the other, or this one")
+}
+
 /// An error as the line sees it.
 pub(crate) fn failed(error: &DriverError, database: &str, what: &str) -> Error {
     let kind = kind_of(error);

@@ -11,6 +11,7 @@ mod config;
 mod connection;
 mod decimal;
 mod decode;
+mod empty;
 mod encode;
 mod endpoint;
 mod errors;

@@ -38,8 +38,17 @@ pub(crate) struct MongoSink {
     aborting: Option<JoinHandle<ClientSession>>,
     /// By the schema's own allocation: a line's events share it.
     plans: HashMap<usize, Arc<Plan>>,
+    /// The last checkpoint that this sink has saved and committed.
+    pub claim: Option<Claim>,
     /// Collections whose new rows are upserted for so many more writes.
     surprised: HashMap<Arc<str>, u32>,
+}
+
+/// What tells whether a line is still this engine's: the checkpoint's epoch in the target is the one that it saved.
+#[derive(Clone, Debug)]
+pub(crate) struct Claim {
+    pub pipeline: PipelineId,
+    pub epoch: u64,
 }
 
 /// I1: what is committed is durable on a majority, on the disk.
@@ -61,6 +70,7 @@ impl MongoSink {
             session: None,
             aborting: None,
             plans: HashMap::new(),
+            claim: None,
             surprised: HashMap::new(),
         })
     }
@@ -210,6 +220,7 @@ impl Sink for MongoSink {
 
     async fn forget(&mut self, pipeline: &PipelineId) -> Result<()> {
         let checkpoints = self.checkpoints().await?;
+        self.claim = None;
         let work = checkpoints.delete_one(doc! { "_id": &*pipeline.0 }).write_concern(durable(&self.server));
         self.server.within("the checkpoint can't be removed", work).await.map(drop)
     }

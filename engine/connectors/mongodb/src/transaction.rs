@@ -19,18 +19,20 @@ use sluice_types::{Checkpoint, Error, ErrorKind, Event, Key, PipelineId, Result,
 
 use crate::apply;
 use crate::decode;
-use crate::errors::{is_conflict, is_unknown_commit};
+use crate::endpoint::TRANSACTION_BYTES;
+use crate::errors::{fenced, is_conflict, is_unknown_commit};
 use crate::key::{FoldKey, push_raw};
 use crate::plan::{ID, Plan};
-use crate::sink::{CHECKPOINTS, MongoSink, durable, read_checkpoint};
-use crate::work::{Answer, Work, ask};
+use crate::sink::{CHECKPOINTS, Claim, MongoSink, durable, read_checkpoint};
+use crate::work::{Answer, CLAIMS, Work, ask};
 use crate::write::{Limits, Reply};
 
-/// Bytes of commands that one transaction may have. The line's parts are far below (`large_transactions`).
-const LOG_BYTES_MAX: usize = 256 << 20;
+/// Bytes of commands that one transaction may have: a part of the line (`large_transactions`), and the batch with which it grows
+/// beyond its limit. Its images take more memory than its commands.
+const LOG_BYTES_MAX: usize = TRANSACTION_BYTES as usize + (32 << 20);
 /// How often a transaction that is in the way of another writer is run again, and the first pause in between.
-const CONFLICTS_MAX: u32 = 6;
-const CONFLICT_PAUSE: Duration = Duration::from_millis(5);
+pub(crate) const CONFLICTS_MAX: u32 = 6;
+pub(crate) const CONFLICT_PAUSE: Duration = Duration::from_millis(5);
 /// Pause before an unknown commit is asked for again.
 const COMMIT_PAUSE: Duration = Duration::from_millis(50);
 
@@ -47,6 +49,8 @@ pub(crate) struct MongoTx<'a> {
     mark: usize,
     /// The server's transaction does not hold what the log says.
     stale: bool,
+    /// The checkpoint that was saved in it: the sink's claim once it is committed.
+    saved: Option<Claim>,
     /// The commit was asked for.
     committing: bool,
 }
@@ -77,6 +81,7 @@ impl<'a> MongoTx<'a> {
             log_bytes: 0,
             mark: 0,
             stale: false,
+            saved: None,
             committing: false,
         };
         tx.start().await.map_err(|fault| tx.failed(fault, "no transaction can be begun"))?;
@@ -226,15 +231,13 @@ impl<'a> MongoTx<'a> {
         }
     }
 
-    /// A collection outside of the transaction, which is aborted first and run again when it is needed.
-    pub async fn outside(&mut self, collection: &str) -> mongodb::Collection<RawDocumentBuf> {
+    /// The database outside of the transaction, which is aborted first and run again when it is needed.
+    pub async fn outside(&mut self) -> Database {
         if !self.log.is_empty() || self.stale {
             self.end().await;
             self.stale = true;
         }
-        let options =
-            mongodb::options::CollectionOptions::builder().write_concern(durable(&self.sink.server)).build();
-        self.database.collection_with_options(collection, options)
+        self.database.clone()
     }
 
     /// Documents in a collection, about. Asked outside of the transaction, which can't count.
@@ -303,7 +306,7 @@ impl SinkTx for MongoTx<'_> {
         let claim = doc! {
             "findAndModify": CHECKPOINTS,
             "query": { ID: &*pipeline.0 },
-            "update": { "$inc": { "claims": 1_i64 } },
+            "update": { "$inc": { CLAIMS: 1_i64 } },
             "upsert": true,
         };
         match self.run(Work::Claim(raw(&claim)?), "the checkpoint can't be read").await? {
@@ -330,12 +333,11 @@ impl SinkTx for MongoTx<'_> {
         let save = doc! { "update": CHECKPOINTS, "ordered": true, "updates": [statement] };
         // A checkpoint that is there although none is expected is a duplicate key.
         match self.run(Work::Write(raw(&save)?), "the checkpoint can't be saved").await? {
-            Answer::Written(Reply { count: 1, error: None }) => Ok(()),
-            _ => Err(Error::new(
-                ErrorKind::Fenced,
-                "another engine has taken the pipeline over in this target",
-            )
-            .remedy("Only one engine may run a pipeline; stop the other, or this one")),
+            Answer::Written(Reply { count: 1, error: None }) => {
+                self.saved = Some(Claim { pipeline: checkpoint.pipeline.clone(), epoch: checkpoint.epoch });
+                Ok(())
+            }
+            _ => Err(fenced()),
         }
     }
 
@@ -369,6 +371,9 @@ impl SinkTx for MongoTx<'_> {
                 Ok(Err(error)) => return Err(self.failed(Fault::Driver(error), WHAT)),
                 Err(_) => return Err(self.failed(Fault::Timeout, WHAT)),
             }
+        }
+        if let Some(saved) = self.saved.take() {
+            self.sink.claim = Some(saved);
         }
         if let Some(session) = self.session.take() {
             self.sink.keep_session(session);

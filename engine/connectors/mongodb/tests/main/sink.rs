@@ -5,8 +5,8 @@ use std::sync::Arc;
 use serde_json::json;
 use sluice_kit::statement::TableDef;
 use sluice_servers::bson::doc;
-use sluice_types::ports::Written;
-use sluice_types::{Change, ColumnType, Error, ErrorKind, Row, TableId, Value};
+use sluice_types::ports::{Sink, Written};
+use sluice_types::{Change, ColumnType, Error, ErrorKind, Row, TableId, TableSchema, Value};
 
 use crate::harness::{Place, checkpoint, delete, event, insert, row, table, target, update, write};
 
@@ -251,18 +251,76 @@ async fn a_large_collection_is_truncated() {
     let t = table("t");
     let mut sink = place.sink().await;
     sink.prepare(&[target(&t)]).await.unwrap();
-    for thousand in 0..102 {
-        let rows: Vec<_> = (0..1_000).map(|n| insert(&t, thousand * 1_000 + n, "", n)).collect();
-        write(&mut sink, &rows).await;
-    }
+    save(&mut sink, 1, None).await;
+    fill(&mut sink, &t).await;
     let mut tx = sink.begin().await.unwrap();
+    assert_eq!(tx.checkpoint(&"p".into()).await.unwrap().map(|found| found.epoch), Some(1));
     tx.write(&[insert(&t, -1, "before", 0)]).await.unwrap();
     tx.write(&[insert(&t, -2, "before", 0), event(&t, Change::Truncate), insert(&t, -3, "after", 0)])
         .await
         .unwrap();
-    tx.save(&checkpoint(1), None).await.unwrap();
+    tx.save(&checkpoint(1), Some(1)).await.unwrap();
     tx.commit().await.unwrap();
     assert_eq!(place.shown("t"), [r#"{ "_id": -3, "a": "after", "n": 0 }"#]);
+}
+
+/// I6: not even the steps that go before the transaction are done by an engine that another has taken the line over from.
+#[tokio::test]
+async fn a_fenced_engine_empties_nothing() {
+    let place = Place::new();
+    let t = table("t");
+    let mut old = place.sink().await;
+    old.prepare(&[target(&t)]).await.unwrap();
+    save(&mut old, 1, None).await;
+    let mut new = place.sink().await;
+    save(&mut new, 2, Some(1)).await;
+    fill(&mut new, &t).await;
+    let before = place.server.count(&place.database, "t");
+    let mut tx = old.begin().await.unwrap();
+    let error = tx.write(&[event(&t, Change::Truncate)]).await.unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::Fenced, "{error}");
+    drop(tx);
+    assert_eq!(place.server.count(&place.database, "t"), before);
+    // The one whose line it is does.
+    let mut tx = new.begin().await.unwrap();
+    tx.write(&[event(&t, Change::Truncate)]).await.unwrap();
+    drop(tx);
+    assert_eq!(place.server.count(&place.database, "t"), 0);
+}
+
+/// Without a checkpoint of its own an engine has nothing to be fenced by: it empties in its transaction, or not at all.
+#[tokio::test]
+async fn a_line_that_was_not_claimed_is_emptied_in_its_transaction() {
+    let place = Place::new();
+    let t = table("t");
+    let mut sink = place.sink().await;
+    sink.prepare(&[target(&t)]).await.unwrap();
+    fill(&mut sink, &t).await;
+    let before = place.server.count(&place.database, "t");
+    let mut tx = sink.begin().await.unwrap();
+    tx.write(&[event(&t, Change::Truncate)]).await.unwrap();
+    drop(tx);
+    // The next transaction waits until that one is aborted.
+    drop(sink.begin().await.unwrap());
+    assert_eq!(place.server.count(&place.database, "t"), before);
+    write(&mut sink, &[event(&t, Change::Truncate)]).await;
+    assert_eq!(place.server.count(&place.database, "t"), 0);
+}
+
+async fn save(sink: &mut Box<dyn Sink>, epoch: u64, expected: Option<u64>) {
+    let mut checkpoint = checkpoint(1);
+    checkpoint.epoch = epoch;
+    let mut tx = sink.begin().await.unwrap();
+    tx.save(&checkpoint, expected).await.unwrap();
+    tx.commit().await.unwrap();
+}
+
+/// More rows than are removed in one transaction.
+async fn fill(sink: &mut Box<dyn Sink>, t: &Arc<TableSchema>) {
+    for part in 0..17 {
+        let rows: Vec<_> = (0..6_000).map(|n| insert(t, part * 6_000 + n, "", n)).collect();
+        write(sink, &rows).await;
+    }
 }
 
 /// Whoever looks at the checkpoint in its transaction has it until the transaction ends.
