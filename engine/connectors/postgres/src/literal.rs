@@ -8,11 +8,16 @@ use crate::errors::literal;
 
 /// The key's values as a list of literals, each of its column's type.
 pub(crate) fn key(schema: &TableSchema, key: &Key) -> String {
+    key_values(schema, key).join(", ")
+}
+
+/// The key's values, each a literal of its column's type.
+pub(crate) fn key_values(schema: &TableSchema, key: &Key) -> Vec<String> {
     let typed = schema.key_columns().zip(&key.0).map(|(column, value)| match text_of(value) {
         Some(text) => format!("{}::{}", literal(&text), column.native),
         None => format!("NULL::{}", column.native),
     });
-    typed.collect::<Vec<_>>().join(", ")
+    typed.collect()
 }
 
 /// The text that the server reads as this value; `None`: null.

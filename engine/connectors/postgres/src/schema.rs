@@ -51,6 +51,18 @@ pub(crate) struct TableColumn {
     pub native: Arc<str>,
     pub not_null: bool,
     pub codec: Codec,
+    /// How its values are ordered, where that is not by operators of `pg_catalog`.
+    pub order: Option<Arc<Order>>,
+}
+
+/// The operators of a type's default order, for a statement: `OPERATOR(schema.name)`. Sessions have no search path: a bare `>`
+/// would be that of another type that the values can be taken for, in another order than the index and `ORDER BY` have.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Order {
+    pub at_most: String,
+    pub equal: String,
+    pub at_least: String,
+    pub greater: String,
 }
 
 impl Table {
@@ -146,6 +158,27 @@ const TYPES: &str = "\
     FROM all_types a JOIN pg_catalog.pg_type t ON t.oid = a.oid \
     LEFT JOIN pg_catalog.pg_type e ON e.oid = t.typelem";
 
+/// The operators that order types, domains included, where they are not the server's own.
+const ORDERS: &str = "\
+    WITH RECURSIVE bases AS ( \
+        SELECT oid AS of, oid, typbasetype FROM pg_catalog.pg_type WHERE oid = ANY($1) \
+        UNION ALL \
+        SELECT b.of, t.oid, t.typbasetype FROM bases b JOIN pg_catalog.pg_type t ON t.oid = b.typbasetype) \
+    SELECT b.of, max(o.term) FILTER (WHERE o.strategy = 2), max(o.term) FILTER (WHERE o.strategy = 3), \
+           max(o.term) FILTER (WHERE o.strategy = 4), max(o.term) FILTER (WHERE o.strategy = 5) \
+    FROM bases b \
+    JOIN pg_catalog.pg_opclass c ON c.opcintype = b.oid AND c.opcdefault \
+    JOIN pg_catalog.pg_am m ON m.oid = c.opcmethod AND m.amname = 'btree' \
+    CROSS JOIN LATERAL ( \
+        SELECT a.amopstrategy, 'OPERATOR(' || pg_catalog.quote_ident(n.nspname) || '.' || p.oprname || ')', \
+               n.nspname = 'pg_catalog' \
+        FROM pg_catalog.pg_amop a JOIN pg_catalog.pg_operator p ON p.oid = a.amopopr \
+        JOIN pg_catalog.pg_namespace n ON n.oid = p.oprnamespace \
+        WHERE a.amopfamily = c.opcfamily AND a.amopmethod = m.oid AND a.amoppurpose = 's' \
+          AND a.amoplefttype = c.opcintype AND a.amoprighttype = c.opcintype) o(strategy, term, built_in) \
+    WHERE b.typbasetype = 0 \
+    GROUP BY b.of HAVING NOT bool_and(o.built_in)";
+
 /// What is known of an index.
 struct KeyIndex {
     is_primary: bool,
@@ -195,6 +228,7 @@ async fn complete(server: &Server, session: &Session, rows: Vec<tokio_postgres::
     let type_oids: Vec<u32> =
         column_rows.iter().map(|row| row.try_get(3)).collect::<Result<_, _>>().map_err(failed)?;
     let types = types(server, session, &type_oids).await?;
+    let orders = orders(server, session, &type_oids).await?;
     let mut columns: HashMap<u32, Vec<&tokio_postgres::Row>> = HashMap::new();
     for row in &column_rows {
         columns.entry(row.try_get(0).map_err(failed)?).or_default().push(row);
@@ -212,7 +246,7 @@ async fn complete(server: &Server, session: &Session, rows: Vec<tokio_postgres::
         .map(|row| {
             let oid: u32 = row.try_get(0)?;
             let of_table = columns.remove(&oid).unwrap_or_default();
-            table(row, oid, &of_table, &types, &keys.remove(&oid).unwrap_or_default())
+            table(row, oid, &of_table, (&types, &orders), &keys.remove(&oid).unwrap_or_default())
         })
         .collect::<std::result::Result<_, _>>()
         .map_err(failed)
@@ -222,7 +256,7 @@ fn table(
     row: &tokio_postgres::Row,
     oid: u32,
     column_rows: &[&tokio_postgres::Row],
-    types: &Types,
+    (types, orders): (&Types, &HashMap<u32, Arc<Order>>),
     indexes: &[KeyIndex],
 ) -> Result<Table, tokio_postgres::Error> {
     let letter = |index: usize| row.try_get::<_, i8>(index).map(|letter| letter as u8);
@@ -241,6 +275,7 @@ fn table(
             native: column.try_get::<_, &str>(4)?.into(),
             not_null: column.try_get(5)?,
             codec: types.codec(type_oid),
+            order: orders.get(&type_oid).cloned(),
         });
     }
     // An index over a generated column has a part that is not read here.
@@ -275,6 +310,22 @@ fn table(
         columns,
         generated,
     })
+}
+
+/// How these types are ordered, where that is not the server's own.
+async fn orders(server: &Server, session: &Session, oids: &[u32]) -> Result<HashMap<u32, Arc<Order>>> {
+    let failed = |error: tokio_postgres::Error| server.failed(&error, "the catalogue can't be read");
+    let rows = session.query(ORDERS, &[&oids]).await.map_err(failed)?;
+    let order = |row: &tokio_postgres::Row| -> Result<(u32, Arc<Order>), tokio_postgres::Error> {
+        let order = Order {
+            at_most: row.try_get(1)?,
+            equal: row.try_get(2)?,
+            at_least: row.try_get(3)?,
+            greater: row.try_get(4)?,
+        };
+        Ok((row.try_get(0)?, Arc::new(order)))
+    };
+    rows.iter().map(order).collect::<Result<_, _>>().map_err(failed)
 }
 
 /// Types, and what they are made of.

@@ -7,7 +7,9 @@ use std::sync::Arc;
 use async_trait::async_trait;
 use bytes::Bytes;
 use sluice_types::ports::{ChunkReader, ReadLimits};
-use sluice_types::{Chunk, Error, ErrorKind, Key, KeyRange, Mark, Result, Row, TableId, TableSchema, Value};
+use sluice_types::{
+    Chunk, Column, Error, ErrorKind, Key, KeyRange, Mark, Result, Row, TableId, TableSchema, Value,
+};
 use tokio::sync::watch;
 
 use crate::codec::{Codec, Form};
@@ -22,6 +24,7 @@ use crate::protocol::cursor::malformed;
 use crate::protocol::replication::Lsn;
 use crate::protocol::wire;
 use crate::relations::Followed;
+use crate::schema::Order;
 use crate::source::raise;
 
 /// Rows of the first chunk of a table whose rows may be of any size.
@@ -150,16 +153,48 @@ fn copy_options(form: Form) -> &'static str {
     }
 }
 
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Side {
+    After,
+    Upto,
+}
+
+/// The condition that a row is on this side of a key, in the very order that `ORDER BY` has.
+fn side(followed: &Followed, terms: &[String], key: &Key, side: Side) -> String {
+    let Followed { table, schema } = followed;
+    let order = |column: &Column| table.columns.get(table.column(&column.name)?)?.order.clone();
+    let orders: Vec<_> = schema.key_columns().map(order).collect();
+    if orders.iter().all(Option::is_none) {
+        let than = if side == Side::After { ">" } else { "<=" };
+        return format!("({}) {than} ({})", terms.join(", "), literal::key(schema, key));
+    }
+    // Operators of several schemas don't make one comparison of rows: column by column, and the first as an index wants it.
+    let mut condition: Option<String> = None;
+    for ((term, value), order) in terms.iter().zip(literal::key_values(schema, key)).zip(&orders).rev() {
+        let of = |own: fn(&Order) -> &str, plain| order.as_ref().map_or(plain, |order| own(order));
+        let equal = of(|order| &order.equal, "=");
+        let (strict, loose) = match side {
+            Side::After => (of(|order| &order.greater, ">"), of(|order| &order.at_least, ">=")),
+            Side::Upto => (of(|order| &order.at_most, "<="), of(|order| &order.at_most, "<=")),
+        };
+        condition = Some(match condition {
+            None => format!("{term} {strict} {value}"),
+            Some(rest) => {
+                format!("({term} {loose} {value} AND (NOT ({term} {equal} {value}) OR ({rest})))")
+            }
+        });
+    }
+    condition.unwrap_or_default()
+}
+
 /// The rows of a range in key order. The order is the server's own, as are the ranges: whatever the key's collation is, what is
 /// greater and what comes next are the same.
 fn chunk_sql(followed: &Followed, range: &KeyRange, rows: usize, form: Form) -> String {
     let schema = &followed.schema;
     let terms = key_terms(schema);
-    let side =
-        |key: &Key, than: &str| format!("({}) {than} ({})", terms.join(", "), literal::key(schema, key));
     let mut conditions = Vec::new();
-    conditions.extend(range.after.as_ref().map(|key| side(key, ">")));
-    conditions.extend(range.upto.as_ref().map(|key| side(key, "<=")));
+    conditions.extend(range.after.as_ref().map(|key| side(followed, &terms, key, Side::After)));
+    conditions.extend(range.upto.as_ref().map(|key| side(followed, &terms, key, Side::Upto)));
     let condition =
         if conditions.is_empty() { String::new() } else { format!("WHERE {}", conditions.join(" AND ")) };
     format!(

@@ -32,6 +32,7 @@ fn followed(relation: &Relation) -> Followed {
             native: "".into(),
             not_null: false,
             codec: types.codec(column.type_oid),
+            order: None,
         })
         .collect();
     let table = Table {

@@ -7,6 +7,7 @@ mod check;
 mod conformance;
 mod follow;
 mod harness;
+mod order;
 mod restore;
 mod slot;
 mod stream;
