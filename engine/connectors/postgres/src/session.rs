@@ -105,6 +105,11 @@ pub(crate) fn sql(role: Role, own: &BTreeMap<String, String>) -> String {
         PLANNING.iter().chain(WRITING).for_each(|(name, value)| set(name, value));
     }
     own.iter().for_each(|(name, value)| set(name, value));
+    if role == Role::Reader {
+        // What a source's session writes (heartbeats, the publication) is durable there before it goes on. It never waits for a
+        // standby: our own stream may be the one that the server waits for, and it is confirmed only when we go on.
+        set("synchronous_commit", "local");
+    }
     if role == Role::Writer {
         // I1: at least `on`; what the server or the user has stronger stays.
         sql.push_str(
@@ -144,8 +149,12 @@ mod tests {
     #[test]
     fn only_writers_are_told_how_to_plan() {
         let own = BTreeMap::from([("work_mem".to_string(), "64MB".to_string())]);
-        assert!(sql(Role::Writer, &own).contains("force_generic_plan"));
+        let writer = sql(Role::Writer, &own);
+        assert!(writer.contains("force_generic_plan") && !writer.contains("'local'"));
         let reader = sql(Role::Reader, &own);
         assert!(reader.contains("'work_mem', '64MB'") && !reader.contains("force_generic_plan"));
+        let strong = BTreeMap::from([("synchronous_commit".to_string(), "remote_apply".to_string())]);
+        let reader = sql(Role::Reader, &strong);
+        assert!(reader.find("'local'") > reader.find("'remote_apply'"), "a reader never waits for itself");
     }
 }

@@ -201,6 +201,29 @@ async fn a_commit_that_waits_for_an_absent_standby_is_newer_than_the_chunk() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn commits_that_wait_for_this_very_stream_go_on() {
+    let (place, mut follow) = filled().await;
+    place.server.conf(&["synchronous_standby_names = 'ANY 1 (*)'"]);
+    place.server.reload();
+    let at = follow.at.clone();
+    drop(follow);
+    follow = Follow::resume(&place, "p", &["t"], Some(at)).await.unwrap();
+    let mut waiting = place.server.session(crate::harness::DATABASE);
+    waiting.start("INSERT INTO t VALUES (3, 'z')").unwrap();
+    // The head is a commit of our own: it must not wait for what is confirmed after it.
+    let mut events = vec![];
+    while events.is_empty() {
+        let got = tokio::time::timeout(Duration::from_secs(20), follow.events()).await;
+        events.extend(got.expect("no deadlock"));
+    }
+    assert_eq!(events.len(), 1);
+    follow.source.confirm(&follow.at).await.unwrap();
+    tokio::task::block_in_place(|| waiting.finish().unwrap());
+    let again = tokio::time::timeout(Duration::from_secs(20), follow.events()).await.expect("no deadlock");
+    assert!(again.is_empty());
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn an_idle_transaction_of_a_user_does_not_hold_the_snapshot_up() {
     let (place, follow) = filled().await;
     let at = follow.at.clone();
