@@ -104,13 +104,15 @@ impl Keeper {
     async fn confirm(&mut self, session: &mut Option<Session>) -> Result<()> {
         let confirmed = *self.confirmed.borrow_and_update();
         let mut upto = confirmed;
-        if self.withholds && self.delivered.has_any(confirmed) {
+        if self.delivered.has_any(confirmed) {
             let open = opened(&self.server, session).await?;
             let row = open.query_one("SELECT pg_catalog.pg_current_snapshot()::text", &[]).await;
             let row =
                 row.map_err(|error| self.server.failed(&error, "the source can't be asked what is visible"))?;
             self.delivered.forget_seen(&visibility(row.get(0))?);
-            upto = self.delivered.forgettable(confirmed);
+            if self.withholds {
+                upto = self.delivered.forgettable(confirmed);
+            }
         }
         self.durable.send_if_modified(|durable| {
             let forward = upto > *durable;

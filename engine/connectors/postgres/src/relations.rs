@@ -121,7 +121,8 @@ impl Plan {
                     return Err(malformed("an update without a new image"));
                 }
                 let after = self.row(&mut images, false, arena)?;
-                let after = if kind == b'O' { filled(after, &before) } else { after };
+                // Of an image of the key alone: what of the key TOAST kept.
+                let after = filled(after, &before);
                 Change::Update { before: Some(before), after }
             }
             (Op::Delete, kind @ (b'K' | b'O')) => {
@@ -169,11 +170,15 @@ impl PlanColumn {
         };
         let length = usize::try_from(from.i32()?).map_err(|_| malformed("a value of a negative length"))?;
         let range = from.range(length)?;
+        if self.slot.is_none() {
+            // Of a dropped column: no type says any more how it is read.
+            return Ok(Value::Absent);
+        }
         decode::value(&self.codec, form, from.buffer(), range, arena)
     }
 }
 
-/// What the log left out of an image because it had not changed, out of a whole image of before.
+/// What the log left out of an image because it had not changed, as far as the image of before has it.
 fn filled(after: Row, before: &Row) -> Row {
     if after.values().iter().all(Value::is_present) {
         return after;

@@ -137,7 +137,11 @@ impl Out {
 struct Open {
     xid: u32,
     origin: Option<Origin>,
+    /// The target has it already: only what it says of tables counts.
+    known: bool,
     events: Vec<Event>,
+    /// The index of the next event.
+    next: u64,
     weight: usize,
     /// What is beyond [`OPEN_BYTES_MAX`].
     rest: Option<Spool>,
@@ -180,6 +184,12 @@ impl Assembler {
                         error
                     });
                 }
+                b'N' if client::is_skipped_publication(frame.body) => {
+                    return Err(publication_gone(Error::new(
+                        ErrorKind::CaptureBroken,
+                        "the server skips the publication",
+                    )));
+                }
                 b'N' | b'S' => {}
                 _ => {
                     return Err(Error::new(
@@ -214,11 +224,14 @@ impl Assembler {
         }
         let (_, message) = pgoutput::read(payload, false)?;
         match message {
-            Message::Begin { xid } => {
+            Message::Begin { xid, commit } => {
                 if self.open.is_some() {
                     return Err(malformed("a transaction within a transaction"));
                 }
-                self.open = Some(Open { xid, origin: None, events: vec![], weight: 0, rest: None });
+                // A commit that begins before the start ends there at the latest.
+                let known = commit < self.start;
+                self.open =
+                    Some(Open { xid, origin: None, known, events: vec![], next: 0, weight: 0, rest: None });
                 Ok(())
             }
             Message::Origin(name) => {
@@ -248,9 +261,12 @@ impl Assembler {
             other => {
                 let mut open =
                     self.open.take().ok_or_else(|| malformed("a change outside of a transaction"))?;
-                let index = open.events.len() as u64;
                 let before = open.events.len();
-                let changed = self.change(other, index, &mut open.events);
+                let changed = match other {
+                    // It may be of a table that does not look like that any more, and there is nothing to apply.
+                    Message::Row(_) | Message::Truncate { .. } if open.known => Ok(()),
+                    other => self.change(other, &mut open.next, &mut open.events),
+                };
                 open.weight += weight_of(&open.events[before..]);
                 self.open = Some(open);
                 changed
@@ -278,14 +294,16 @@ impl Assembler {
         Ok(())
     }
 
-    /// Makes events of a message.
-    fn change(&mut self, message: Message, index: u64, events: &mut Vec<Event>) -> Result<()> {
+    /// Makes events of a message. Every row and every truncated table has its index, whether the line follows the table or not: a
+    /// part of a transaction is the same part after the line's tables have changed.
+    fn change(&mut self, message: Message, next: &mut u64, events: &mut Vec<Event>) -> Result<()> {
         match message {
             Message::Relation(relation) => {
                 self.relations.describe(relation);
                 Ok(())
             }
             Message::Row(row) => {
+                let index = taken(next);
                 self.look_at(row.relation)?;
                 let Some(plan) = self.relations.plan(row.relation)? else { return Ok(()) };
                 let (schema, plan) = (plan.schema.clone(), plan.clone());
@@ -295,12 +313,11 @@ impl Assembler {
                 Ok(())
             }
             Message::Truncate { relations } => {
-                let mut index = index;
                 for oid in relations {
+                    let index = taken(next);
                     self.look_at(oid)?;
                     let Some(plan) = self.relations.plan(oid)? else { continue };
                     events.push(Event::new(plan.schema.clone(), sluice_types::Change::Truncate, 0, index));
-                    index += 1;
                 }
                 Ok(())
             }
@@ -335,6 +352,11 @@ impl Assembler {
 
 fn weight_of(events: &[Event]) -> usize {
     events.iter().map(|event| event.change.weight()).sum()
+}
+
+/// The next index, which is taken then.
+fn taken(next: &mut u64) -> u64 {
+    std::mem::replace(next, next.saturating_add(1))
 }
 
 /// While it streams, the server looks up nothing of ours by name but the publication.

@@ -223,6 +223,19 @@ pub(crate) fn text_row(body: Bytes) -> Result<TextRow> {
 
 /// An `ErrorResponse` as an error: its code and words, nothing that may hold a value of a row.
 pub(crate) fn refused(server: &Server, body: Bytes, what: &'static str) -> Error {
+    let (code, message) = said(body);
+    server.at(errors::of_state(&code, &message, what, &server.user, &server.dbname))
+}
+
+/// Since 18 a publication that is not there is no error of the stream but a notice: it says so, and leaves its tables out. The name
+/// is in the message in every language.
+pub(crate) fn is_skipped_publication(body: Bytes) -> bool {
+    let (code, message) = said(body);
+    &*code == "55000" && message.contains(crate::names::OWN_SCHEMA)
+}
+
+/// Code and words of an `ErrorResponse` or a `NoticeResponse`.
+fn said(body: Bytes) -> (Text, Text) {
     let mut cursor = Cursor::new(body);
     let (mut code, mut message) = (Text::new(), Text::new());
     while let Ok(field) = cursor.u8() {
@@ -233,5 +246,21 @@ pub(crate) fn refused(server: &Server, body: Bytes, what: &'static str) -> Error
             _ => {}
         }
     }
-    server.at(errors::of_state(&code, &message, what, &server.user, &server.dbname))
+    (code, message)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_notice_of_a_skipped_publication_is_known_in_every_language() {
+        let notice = |code: &str, message: &str| {
+            Bytes::from(format!("SWARNING\0VWARNING\0C{code}\0M{message}\0DIt is not there.\0\0"))
+        };
+        assert!(is_skipped_publication(notice("55000", "skipped loading publication \"sluice_01234567_p\"")));
+        assert!(is_skipped_publication(notice("55000", "Publikation »sluice_01234567_p« übersprungen")));
+        assert!(!is_skipped_publication(notice("01000", "sluice_01234567_p")));
+        assert!(!is_skipped_publication(notice("55000", "something else")));
+    }
 }

@@ -14,6 +14,8 @@ pub(crate) enum Message {
     /// A transaction begins; everything up to its commit is of it.
     Begin {
         xid: u32,
+        /// Where its commit record begins.
+        commit: Lsn,
     },
     Commit(Committed),
     /// Who made the transaction, where it was applied by a replication of its own.
@@ -102,9 +104,9 @@ pub(crate) fn read(payload: Bytes, streamed: bool) -> Result<(Option<StreamXid>,
         b'U' => row(Op::Update, from)?,
         b'D' => row(Op::Delete, from)?,
         b'B' => {
-            let _final = from.u64()?;
+            let commit = Lsn(from.u64()?);
             let _micros = from.i64()?;
-            Message::Begin { xid: from.u32()? }
+            Message::Begin { xid: from.u32()?, commit }
         }
         b'C' => Message::Commit(committed(&mut from)?),
         b'O' => {

@@ -14,7 +14,7 @@ use crate::spool::Replay;
 /// A transaction on its way out.
 struct Sending {
     transaction: Arc<Transaction>,
-    /// Events that the target has already.
+    /// The target has the events up to this index already.
     skip: u64,
     /// Something of it was delivered, now or in an earlier session.
     begun: bool,
@@ -32,8 +32,11 @@ impl Assembler {
             }
             return self.has_passed(committed.end);
         };
-        let next = open.events.len() as u64;
-        let mut sending = Sending { transaction: Arc::new(transaction), skip, begun: skip > 0, next };
+        if open.known {
+            return Err(malformed("a commit elsewhere than its transaction said"));
+        }
+        let mut sending =
+            Sending { transaction: Arc::new(transaction), skip, begun: skip > 0, next: open.next };
         self.piece(&mut sending, open.events, open.weight, open.rest.is_none())?;
         if let Some(rest) = open.rest {
             self.replay(sending, rest.replay()?, false)?;
@@ -94,8 +97,7 @@ impl Assembler {
                 continue;
             }
             let before = events.len();
-            self.change(message, sending.next, &mut events)?;
-            sending.next += (events.len() - before) as u64;
+            self.change(message, &mut sending.next, &mut events)?;
             weight += weight_of(&events[before..]);
             if events.len() >= PIECE_EVENTS || weight >= PIECE_BYTES {
                 self.piece(&mut sending, std::mem::take(&mut events), std::mem::take(&mut weight), false)?;
@@ -124,10 +126,8 @@ impl Assembler {
         mut weight: usize,
         last: bool,
     ) -> Result<()> {
-        if sending.skip > 0 {
-            let skip = usize::try_from(sending.skip).unwrap_or(usize::MAX).min(events.len());
-            events.drain(..skip);
-            sending.skip -= skip as u64;
+        if events.first().is_some_and(|event| event.index < sending.skip) {
+            events.retain(|event| event.index >= sending.skip);
             weight = weight_of(&events);
         }
         if events.is_empty() && !last {

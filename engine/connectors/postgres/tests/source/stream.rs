@@ -1,10 +1,11 @@
 //! What the log brings.
 
 use sluice_servers::{Postgres, PostgresOptions};
-use sluice_types::{Change, ErrorKind, Value};
+use sluice_types::ports::{Read, ReadLimits, StreamStart};
+use sluice_types::{Change, ErrorKind, TableId, Value};
 
 use crate::follow::{Follow, shown};
-use crate::harness::Place;
+use crate::harness::{Place, line};
 
 fn place(sql: &str) -> Place {
     let place = Place::start();
@@ -193,4 +194,68 @@ async fn transactions_of_another_replication_carry_its_name() {
         .map(|(transaction, _)| transaction.origin.map(|origin| origin.0.to_string()))
         .collect();
     assert_eq!(origins, [Some("elsewhere".into()), None]);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_dropped_column_of_any_type_is_passed_over() {
+    let place = place("CREATE TABLE t(id int PRIMARY KEY, b path, c tsquery, d pg_snapshot, e text)");
+    let mut follow = Follow::start(&place, &["t"]).await;
+    let at = follow.at.clone();
+    place.sql("INSERT INTO t VALUES (1, '((0,0),(1,1))', 'a & b', '1:2:', 'x')");
+    assert_eq!(follow.events().await.len(), 1);
+    drop(follow);
+    place.sql("ALTER TABLE t DROP b, DROP c, DROP d");
+    let mut again = Follow::resume(&place, "p", &["t"], Some(at)).await.unwrap();
+    let got: Vec<String> = again.events().await.iter().map(shown).collect();
+    assert_eq!(got, ["insert >1,x"]);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_the_target_has_is_not_looked_into() {
+    let place = place("CREATE TABLE t(id int PRIMARY KEY, a text)");
+    let mut follow = Follow::start(&place, &["t"]).await;
+    place.sql("INSERT INTO t VALUES (1, 'x')");
+    follow.events().await;
+    let at = follow.at.clone();
+    drop(follow);
+    // The slot still begins before the row of the old type.
+    place.sql("ALTER TABLE t ALTER a TYPE int USING 5; INSERT INTO t VALUES (2, 7)");
+    let mut again = Follow::resume(&place, "p", &["t"], Some(at)).await.unwrap();
+    let got: Vec<String> = again.events().await.iter().map(shown).collect();
+    assert_eq!(got, ["insert >2,7"]);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_key_that_toast_kept_is_in_both_images() {
+    let place = place(
+        "CREATE TABLE t(k text, n int, PRIMARY KEY (k, n)); ALTER TABLE t ALTER k SET STORAGE EXTERNAL;
+         INSERT INTO t SELECT string_agg(md5(i::text), ''), 1 FROM generate_series(1, 70) i",
+    );
+    assert_eq!(all(&place, "UPDATE t SET n = 2").await, ["update c4c..,1>c4c..,2"]);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_part_is_the_same_part_when_the_tables_have_changed() {
+    let place = place("CREATE TABLE t(id int PRIMARY KEY); CREATE TABLE u(id int PRIMARY KEY)");
+    let mut follow = Follow::start(&place, &["u", "t"]).await;
+    let start = follow.at.clone();
+    place.sql("BEGIN; INSERT INTO u VALUES (1), (2), (3); INSERT INTO t VALUES (1), (2), (3); COMMIT");
+    let limits = ReadLimits { rows: 4, bytes: 1 << 20 };
+    let batch = loop {
+        match follow.next(&limits).await.unwrap() {
+            Read::Batch(batch) => break batch,
+            Read::Progress(_) => {}
+        }
+    };
+    assert!(batch.open && batch.events.len() == 4);
+    let part = batch.events[3].index + 1;
+    drop(follow);
+    let mut source = place.endpoint().source(&line("p")).await.unwrap();
+    source.identity().await.unwrap();
+    let schemas = source.schemas(&[TableId::new("public", "t")]).await.unwrap();
+    source.hold(&schemas).await.unwrap();
+    source.open(&StreamStart { position: start.clone(), part }, &schemas).await.unwrap();
+    let mut again = Follow { source, schemas, at: start };
+    let got: Vec<String> = again.events().await.iter().map(shown).collect();
+    assert_eq!(got, ["insert >2", "insert >3"]);
 }
