@@ -46,6 +46,29 @@ fn verify(found: &Checkpoint, spec: &LineSpec, install: &InstallId, source: &str
     Ok(())
 }
 
+/// Refuses a target that has lost a table into which rows were copied: made anew it would be empty, and nothing would fill it.
+pub(crate) async fn copies_are_there(
+    found: &Checkpoint,
+    again: &[TableId],
+    sink: &mut dyn Sink,
+    router: &Router,
+) -> Result<()> {
+    let copied = |table: &TableId| {
+        let progress = found.snapshot.tables.get(&table.to_string());
+        let begun = |range: &RangeProgress| range.done || range.cursor.is_some();
+        progress.is_some_and(|progress| progress.ranges.iter().any(begun)) && !again.contains(table)
+    };
+    let tables: Vec<Arc<TableSchema>> = router.defaults(copied);
+    match sink.missing(&tables).await?.first() {
+        None => Ok(()),
+        Some(gone) => {
+            Err(Error::new(ErrorKind::TargetSchema, "rows were copied into this table and it is gone")
+                .at_table(gone)
+                .remedy("`sluice resnapshot` makes it and reads everything again, then `sluice resume`."))
+        }
+    }
+}
+
 /// Makes the line ours: a new checkpoint for one that has none, or the next epoch of the one that was found, with which
 /// another engine that still runs it is fenced off. Tables that are to be read again are emptied with it (I2).
 pub(crate) async fn claim(

@@ -78,6 +78,12 @@ impl Router {
         targets
     }
 
+    /// Where the rows of such source tables go if no plugin sends them elsewhere.
+    pub fn defaults(&self, wanted: impl Fn(&TableId) -> bool) -> Vec<Arc<TableSchema>> {
+        let routes = self.routes.iter().filter(|route| wanted(&route.source.table));
+        routes.filter_map(|route| route.outputs.first().cloned()).collect()
+    }
+
     /// The tables as the source has them, in the order of the configuration.
     pub fn sources(&self) -> Vec<Arc<TableSchema>> {
         self.routes.iter().map(|route| route.source.clone()).collect()

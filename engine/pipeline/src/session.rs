@@ -97,6 +97,9 @@ async fn open(context: &Context) -> Result<(Run, Reader)> {
     let mut transform = context.transform.clone().lock_owned().await;
     transform.take_over().await?;
     let targets = router.open(&mut **transform).await?;
+    if let Some(found) = &found {
+        claim::copies_are_there(found, &context.line_state.resnapshot, &mut *sink, &router).await?;
+    }
     sink.prepare(&targets).await?;
     let mut checkpoint = claim::claim(context, found, &mut *sink, &mut *source, &router, identity).await?;
     claim::open(context, &mut checkpoint, &mut *sink, &mut *source, &router).await?;

@@ -240,6 +240,10 @@ struct HastyTx<'a> {
 
 #[async_trait]
 impl Sink for HastySink {
+    async fn missing(&mut self, tables: &[Arc<TableSchema>]) -> Result<Vec<TableId>> {
+        self.inner.missing(tables).await
+    }
+
     async fn prepare(&mut self, tables: &[TargetTable]) -> Result<()> {
         self.inner.prepare(tables).await
     }

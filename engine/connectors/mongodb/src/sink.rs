@@ -9,7 +9,7 @@ use mongodb::bson::{Document, doc};
 use mongodb::options::{ReadConcern, WriteConcern};
 use mongodb::{ClientSession, Collection};
 use sluice_types::ports::{Sink, SinkTx, TargetTable};
-use sluice_types::{Checkpoint, Error, ErrorKind, PipelineId, Result, TableSchema};
+use sluice_types::{Checkpoint, Error, ErrorKind, PipelineId, Result, TableId, TableSchema};
 use tokio::task::JoinHandle;
 
 use crate::connection::{Connected, Server, standalone};
@@ -180,6 +180,18 @@ impl MongoSink {
 
 #[async_trait]
 impl Sink for MongoSink {
+    async fn missing(&mut self, tables: &[Arc<TableSchema>]) -> Result<Vec<TableId>> {
+        let connected = self.connected().await?;
+        let there = preflight::collections(&self.server, connected).await?;
+        let mut gone = vec![];
+        for schema in tables {
+            if !there.contains_key(&*self.plan(schema)?.collection) {
+                gone.push(schema.table.clone());
+            }
+        }
+        Ok(gone)
+    }
+
     async fn prepare(&mut self, tables: &[TargetTable]) -> Result<()> {
         let connected = self.connected().await?;
         let there = preflight::collections(&self.server, connected).await?;

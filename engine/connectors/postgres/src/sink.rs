@@ -347,6 +347,21 @@ async fn known_types(client: &Client, tables: &[TargetTable]) -> Result<Vec<Stri
 
 #[async_trait]
 impl Sink for PostgresSink {
+    async fn missing(&mut self, tables: &[Arc<TableSchema>]) -> Result<Vec<TableId>> {
+        let client = self.client();
+        let read = async {
+            let mut gone = vec![];
+            for schema in tables {
+                if table::shape(&client, &schema.table).await?.is_none() {
+                    gone.push(schema.table.clone());
+                }
+            }
+            Ok(gone)
+        };
+        let read = self.send(read).await;
+        read.map_err(|error: PgError| self.server.failed(&error, "the target's tables can't be read"))
+    }
+
     async fn prepare(&mut self, tables: &[TargetTable]) -> Result<()> {
         self.plans.clear();
         self.shapes.clear();

@@ -124,6 +124,20 @@ impl SqliteSink {
 
 #[async_trait]
 impl Sink for SqliteSink {
+    async fn missing(&mut self, tables: &[Arc<TableSchema>]) -> Result<Vec<TableId>> {
+        let tables: Vec<TableId> = tables.iter().map(|schema| schema.table.clone()).collect();
+        self.run("the target's tables can't be read", move |connection| {
+            let mut gone = vec![];
+            for table in tables {
+                if schema::shape(connection, &schema::name_in_file(connection, &table)?)?.is_none() {
+                    gone.push(table);
+                }
+            }
+            Ok(gone)
+        })
+        .await
+    }
+
     async fn prepare(&mut self, tables: &[TargetTable]) -> Result<()> {
         let (file, wanted) = (self.file.clone(), tables.to_vec());
         let shapes = self

@@ -9,7 +9,7 @@ use crate::checkpoint::Checkpoint;
 use crate::error::Result;
 use crate::event::Event;
 use crate::ids::PipelineId;
-use crate::schema::{Key, TableSchema};
+use crate::schema::{Key, TableId, TableSchema};
 use crate::value::Row;
 
 /// What a write did.
@@ -33,6 +33,9 @@ impl Written {
 /// One line's writer of one database. After an error other than an event's the line drops it and opens a new one.
 #[async_trait]
 pub trait Sink: Send {
+    /// Which of these tables are not there. Changes nothing.
+    async fn missing(&mut self, tables: &[Arc<TableSchema>]) -> Result<Vec<TableId>>;
+
     /// Makes what is missing: sluice's own tables, and these target tables with their key. An existing table that can't take the
     /// rows is an error `target-schema`; it is never altered or dropped.
     async fn prepare(&mut self, tables: &[TargetTable]) -> Result<()>;

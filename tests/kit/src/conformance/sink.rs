@@ -65,7 +65,13 @@ fn update(schema: &Arc<TableSchema>, before: Option<Row>, after: Row) -> Event {
 
 /// A missing table is made, with its key; asking again changes nothing.
 pub async fn prepare_makes_what_is_missing<H: Harness>() {
-    let (world, mut sink, schema) = prepared::<H>().await;
+    let world = World::<H>::empty().await;
+    let schema = foreign(&definition(&world.table));
+    let mut sink = world.sink().await;
+    sink.prepare(&[]).await.unwrap();
+    assert_eq!(sink.missing(&[schema.clone()]).await.unwrap(), [schema.table.clone()]);
+    sink.prepare(&[target(&schema)]).await.unwrap();
+    assert_eq!(sink.missing(&[schema.clone()]).await.unwrap(), []);
     write(&mut sink, &inserts(&schema, 1..=2)).await;
     sink.prepare(&[target(&schema)]).await.unwrap();
     world.sink().await.prepare(&[target(&schema)]).await.unwrap();

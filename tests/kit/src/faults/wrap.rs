@@ -186,6 +186,10 @@ impl ChunkReader for Faulty<Box<dyn ChunkReader>> {
 
 #[async_trait]
 impl Sink for Faulty<Box<dyn Sink>> {
+    async fn missing(&mut self, tables: &[Arc<TableSchema>]) -> Result<Vec<TableId>> {
+        scripted(&*self.script, Call::Prepare, self.inner.missing(tables)).await
+    }
+
     async fn prepare(&mut self, tables: &[TargetTable]) -> Result<()> {
         scripted(&*self.script, Call::Prepare, self.inner.prepare(tables)).await
     }

@@ -29,6 +29,13 @@ impl MemorySink {
 
 #[async_trait]
 impl Sink for MemorySink {
+    async fn missing(&mut self, tables: &[Arc<TableSchema>]) -> Result<Vec<TableId>> {
+        let core = self.database.core();
+        core.reached(self.generation)?;
+        let gone = tables.iter().filter(|schema| !core.tables.contains_key(&schema.table));
+        Ok(gone.map(|schema| schema.table.clone()).collect())
+    }
+
     async fn prepare(&mut self, tables: &[TargetTable]) -> Result<()> {
         let mut core = self.database.core();
         core.reached(self.generation)?;

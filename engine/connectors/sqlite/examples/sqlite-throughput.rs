@@ -1,4 +1,4 @@
-//! What the connector costs, beside what SQLite itself takes: `cargo run --release -p sluice-sqlite --example throughput [rows]`.
+//! What the connector costs, beside what SQLite itself takes: `cargo run --release -p sluice-sqlite --example sqlite-throughput [rows]`.
 //!
 //! Rows have 20 columns and about 500 bytes. Each figure is of one run; compare those of one run only.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::print_stdout)] // a program for the terminal

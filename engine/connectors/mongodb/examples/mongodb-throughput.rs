@@ -1,7 +1,7 @@
 //! How fast rows get into MongoDB, against a bare loop of raw documents in the same transactions. On a private server, in turns:
 //!
 //! ```text
-//! cargo run --release -p sluice-mongodb --example throughput -- [ROWS] [ROWS_PER_TRANSACTION]
+//! cargo run --release -p sluice-mongodb --example mongodb-throughput -- [ROWS] [ROWS_PER_TRANSACTION]
 //! ```
 
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::print_stdout)]

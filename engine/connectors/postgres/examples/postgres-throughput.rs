@@ -1,6 +1,6 @@
 //! How fast the sink writes, and what that costs here and there: the engine's and the server's CPU per row.
 //!
-//! `cargo run --release -p sluice-postgres --example throughput -- URL [rows per batch] [rows]`, where URL is a database to be filled.
+//! `cargo run --release -p sluice-postgres --example postgres-throughput -- URL [rows per batch] [rows]`, where URL is a database to be filled.
 #![allow(clippy::unwrap_used, clippy::print_stdout)]
 
 use std::sync::Arc;
