@@ -18,6 +18,8 @@ use crate::plan::Plan;
 pub(crate) enum Op {
     /// It is as the images say, whatever was there.
     Put,
+    /// It gets the values that the images have, which are all; what others have put into it stays. It is made if it isn't there.
+    Merge,
     /// It gets the values that the images have. It must be there.
     Patch,
     /// It goes.
@@ -63,13 +65,15 @@ pub(crate) struct Entry {
     /// Its `_id` in the fold's arena: type and body.
     pub id: Range<usize>,
     pub layers: Layers,
-    /// The document that it was before its key changed; values that no image has come from there.
+    /// The document that it was before its key changed, or before it is taken away to be put again; values that no image has come
+    /// from there, and what others have put into it.
     pub base: Option<Arc<RawDocumentBuf>>,
     /// Probably no such document is there.
     pub fresh: bool,
 }
 
-/// Documents that were read because a key changed and the image after is not complete, by plan and `_id`.
+/// Documents that were read because a key changed and the image after is not complete, or because they are taken away to be put
+/// again, by plan and `_id`.
 pub(crate) type Fetched = HashMap<(usize, FoldKey), Arc<RawDocumentBuf>>;
 
 /// What tells plans apart while they are held.
@@ -106,15 +110,18 @@ impl Fold {
         Fold { keep_order: true, ..Fold::default() }
     }
 
-    /// The id under which a document has to be read before the event can be added, if its key changes and its image is partial.
+    /// The id under which a document has to be read before the event can be added: its key changes and its image is partial, or it
+    /// is taken away to be put again.
     pub fn wants(event: &Event, plan: &Plan) -> Result<Option<Vec<u8>>> {
-        let Change::Update { before: Some(_), after } = &event.change else { return Ok(None) };
-        if plan.is_complete(after) {
+        let Change::Update { after, .. } = &event.change else { return Ok(None) };
+        let complete = plan.is_complete(after);
+        if complete && !plan.exact_ids {
             return Ok(None);
         }
         let mut scratch = Fold::default();
         let Some(moved) = scratch.movement(event, plan)? else { return Ok(None) };
-        Ok(moved.from.map(|_| scratch.arena[moved.from_id].to_vec()))
+        let wanted = moved.from.is_some() != complete;
+        Ok(wanted.then(|| scratch.arena[moved.from_id].to_vec()))
     }
 
     /// Adds what an event does. The error of a value names its event.
@@ -126,12 +133,19 @@ impl Fold {
         match &event.change {
             Change::Snapshot(row) | Change::Insert(row) => {
                 let (key, id) = self.id_of(plan, row, None)?;
-                self.put_or_patch(index, plan, row, key, id, true);
+                if plan.is_complete(row) {
+                    self.put(index, plan, key, id, true);
+                } else {
+                    self.patch(index, plan, key, id);
+                }
             }
             Change::Update { after, .. } => {
                 let Some(moved) = self.movement(event, plan)? else { return Ok(()) };
                 match moved.from {
-                    None => self.put_or_patch(index, plan, after, moved.to, moved.to_id, false),
+                    None if plan.is_complete(after) => {
+                        self.merge(index, plan, moved.to, moved.to_id, fetched)
+                    }
+                    None => self.patch(index, plan, moved.to, moved.to_id),
                     Some(from) if plan.is_complete(after) => {
                         self.delete(index, plan, from, moved.from_id);
                         self.put(index, plan, moved.to, moved.to_id, true);
@@ -170,22 +184,6 @@ impl Fold {
         Ok(Some(Move { from: (from != to).then_some(from), from_id, to, to_id }))
     }
 
-    fn put_or_patch(
-        &mut self,
-        index: u32,
-        plan: &Arc<Plan>,
-        row: &Row,
-        key: FoldKey,
-        id: Range<usize>,
-        fresh: bool,
-    ) {
-        if plan.is_complete(row) {
-            self.put(index, plan, key, id, fresh);
-        } else {
-            self.patch(index, plan, key, id);
-        }
-    }
-
     fn put(&mut self, index: u32, plan: &Arc<Plan>, key: FoldKey, id: Range<usize>, fresh: bool) {
         let fresh = match self.entry(plan, &key) {
             None => fresh,
@@ -197,10 +195,26 @@ impl Fold {
         self.set(plan, key, entry);
     }
 
+    /// A whole image of a row that should be there.
+    fn merge(&mut self, index: u32, plan: &Arc<Plan>, key: FoldKey, id: Range<usize>, fetched: &Fetched) {
+        let emptied = self.is_emptied(plan);
+        let (op, base, fresh) = match self.entry(plan, &key) {
+            Some(Entry { op: Op::Put, base, fresh, .. }) => (Op::Put, base.clone(), *fresh),
+            Some(Entry { op: Op::Delete | Op::Truncate, .. }) => (Op::Put, None, emptied),
+            None if emptied => (Op::Put, None, true),
+            Some(_) | None if plan.exact_ids => {
+                (Op::Put, fetched.get(&(address(plan), key.clone())).cloned(), false)
+            }
+            Some(_) | None => (Op::Merge, None, false),
+        };
+        let entry = Entry { plan: plan.clone(), op, id, layers: Layers::One(index), base, fresh };
+        self.set(plan, key, entry);
+    }
+
     fn patch(&mut self, index: u32, plan: &Arc<Plan>, key: FoldKey, id: Range<usize>) {
         let emptied = self.is_emptied(plan);
         match self.entry(plan, &key) {
-            Some(Entry { op: Op::Put | Op::Patch, layers, .. }) => layers.push(index),
+            Some(Entry { op: Op::Put | Op::Merge | Op::Patch, layers, .. }) => layers.push(index),
             Some(_) => self.partial.push(index as usize),
             None if emptied => self.partial.push(index as usize),
             None => {
@@ -230,6 +244,7 @@ impl Fold {
         let emptied = self.is_emptied(plan);
         let (mut layers, base) = match self.entry(plan, &from) {
             Some(Entry { op: Op::Put, layers, base, .. }) => (Some(layers.clone()), base.clone()),
+            Some(Entry { op: Op::Merge, layers, .. }) => (Some(layers.clone()), stored),
             Some(Entry { op: Op::Patch, layers, .. }) if stored.is_some() => (Some(layers.clone()), stored),
             None if stored.is_some() && !emptied => (None, stored),
             _ => return self.partial.push(index as usize),

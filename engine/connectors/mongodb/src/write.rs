@@ -81,7 +81,7 @@ fn statements(entry: &Entry, as_new: bool) -> impl Iterator<Item = Kind> + use<>
     let (first, second) = match entry.op {
         Op::Truncate => (Kind::Truncate, None),
         Op::Delete => (Kind::Delete, None),
-        Op::Patch => (Kind::Update, None),
+        Op::Merge | Op::Patch => (Kind::Update, None),
         Op::Put if as_new => (Kind::Insert, None),
         Op::Put if entry.plan.exact_ids => (Kind::Delete, Some(Kind::Insert)),
         Op::Put => (Kind::Update, None),
@@ -171,6 +171,10 @@ impl Writer<'_> {
         match entry.op {
             Op::Put => {
                 self.push_document(out, entry)?;
+                raw_bool(out, b"upsert\0", true);
+            }
+            Op::Merge => {
+                self.push_set(out, entry)?;
                 raw_bool(out, b"upsert\0", true);
             }
             _ => self.push_set(out, entry)?,

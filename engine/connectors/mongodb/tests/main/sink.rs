@@ -86,6 +86,32 @@ async fn a_key_that_changes_takes_along_what_others_added() {
     assert_eq!(place.shown("t"), [r#"{ "_id": 2, "a": "y", "n": 1, "extra": [1, "y"] }"#]);
 }
 
+/// A whole update is as gentle as a partial one.
+#[tokio::test]
+async fn an_update_keeps_the_fields_of_others() {
+    let place = Place::new();
+    let t = table("t");
+    let mut sink = place.sink().await;
+    sink.prepare(&[target(&t)]).await.unwrap();
+    write(&mut sink, &[insert(&t, 1, "x", 1), insert(&t, 2, "x", 1), insert(&t, 3, "x", 1)]).await;
+    let mine = doc! { "q": {}, "u": { "$set": { "mine": 1 } }, "multi": true };
+    place.server.command(&place.database, doc! { "update": "t", "updates": [mine] });
+    let partial = update(&t, 1, 1, None, Some(5));
+    let whole = update(&t, 2, 2, Some("y"), Some(5));
+    let missing = update(&t, 4, 4, Some("y"), Some(5));
+    let written = write(&mut sink, &[partial, whole, missing, insert(&t, 3, "z", 5)]).await;
+    assert_eq!(written, Written { rows: 4, partial: vec![] });
+    assert_eq!(
+        place.shown("t"),
+        [
+            r#"{ "_id": 1, "a": "x", "n": 5, "mine": 1 }"#,
+            r#"{ "_id": 2, "a": "y", "n": 5, "mine": 1 }"#,
+            r#"{ "_id": 3, "a": "z", "n": 5 }"#,
+            r#"{ "_id": 4, "a": "y", "n": 5 }"#,
+        ]
+    );
+}
+
 /// Digits that MongoDB takes for the same number are one key, and the later digits stay.
 #[tokio::test]
 async fn a_decimal_key_is_written_with_its_digits() {
@@ -97,10 +123,15 @@ async fn a_decimal_key_is_written_with_its_digits() {
     let mut sink = place.sink().await;
     sink.prepare(&[target(&d)]).await.unwrap();
     write(&mut sink, &[event(&d, Change::Insert(image("1.0", "x")))]).await;
+    let mine = doc! { "q": {}, "u": { "$set": { "mine": 1 } } };
+    place.server.command(&place.database, doc! { "update": "d", "updates": [mine] });
     let change = Change::Update { before: Some(image("1.0", "x")), after: image("1.00", "y") };
     write(&mut sink, &[event(&d, change)]).await;
     let found = place.find("d");
-    assert_eq!((found.len(), found[0].to_string()), (1, r#"{ "_id": 1.00, "a": "y" }"#.to_string()));
+    assert_eq!(
+        (found.len(), found[0].to_string()),
+        (1, r#"{ "_id": 1.00, "a": "y", "mine": 1 }"#.to_string())
+    );
     // And within one write.
     let events =
         [event(&d, Change::Insert(image("2.0", "x"))), event(&d, Change::Delete(image("2.00", "x")))];
