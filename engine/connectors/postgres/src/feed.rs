@@ -115,14 +115,6 @@ pub(crate) fn keys(segment: &Segment<'_>, plan: &Plan, steps: &[&Step]) -> Resul
     plan.key.iter().map(of).collect()
 }
 
-/// The keys that they have afterwards.
-pub(crate) fn new_keys(segment: &Segment<'_>, plan: &Plan, steps: &[&Step]) -> Result<Vec<Raw>> {
-    let of = |&index: &usize| {
-        array(plan, index, steps, |step| segment.new_key_value(step, plan.columns[index].slot))
-    };
-    plan.key.iter().map(of).collect()
-}
-
 /// Keys that the line asks for, for `Plan::keys`.
 pub(crate) fn asked_keys(plan: &Plan, keys: &[sluice_types::Key]) -> Result<Vec<Raw>> {
     let of = |(at, &index): (usize, &usize)| {

@@ -117,6 +117,9 @@ impl<'e> Segment<'e> {
             if !plan.exact_key {
                 break; // nobody here can say which of its keys are the same
             }
+            if plan.acts_on_delete && matches!(event.change, Change::Delete(_)) {
+                break; // nobody here can say which other rows it changes
+            }
         }
         segment.tables.retain(|table| !table.steps.is_empty());
         Ok(segment)
@@ -157,7 +160,8 @@ impl<'e> Segment<'e> {
             self.truncated.push(plan.clone());
             return Ok(true);
         }
-        if !self.truncated.is_empty() || (!plan.exact_key && !self.is_empty()) {
+        let alone = !plan.exact_key || (plan.acts_on_delete && matches!(change, Change::Delete(_)));
+        if !self.truncated.is_empty() || (alone && !self.is_empty()) {
             return Ok(false);
         }
         let (image, moved_from) = match change {
@@ -180,8 +184,10 @@ impl<'e> Segment<'e> {
             None => index.key(plan, image)?,
         };
         let step = |op| Step { op, event: at as u32, by: at as u32, table };
-        if let Some(before) = moved_from {
-            let old = index.key(plan, before)?;
+        let old = moved_from.map(|before| index.key(plan, before)).transpose()?;
+        // A key that only looks different stays: 1.0 and 1.00 are one row's.
+        let old = old.filter(|old| !plan.exact_key || !index.is_same(old, &key));
+        if let Some(old) = old {
             if index.find(table, &old).is_some() || index.find(table, &key).is_some() {
                 return Ok(false);
             }
@@ -319,6 +325,10 @@ impl Index {
                 .map_err(|why| plan.unfit(index, why))?;
         }
         Ok(start..self.keys.len())
+    }
+
+    fn is_same(&self, one: &Range<usize>, other: &Range<usize>) -> bool {
+        self.keys[one.clone()] == self.keys[other.clone()]
     }
 
     fn find(&self, table: u32, key: &Range<usize>) -> Option<u32> {

@@ -25,6 +25,8 @@ pub(crate) struct Plan {
     pub copyable: bool,
     /// Rows can be sent as the table's own row type. Not with domains, which look at the nulls of columns that are not sent, too.
     pub by_row: bool,
+    /// A delete has the target delete or change other rows by itself, so it must keep its place among the events.
+    pub acts_on_delete: bool,
     /// Whether an update sets the key: equal keys may be written differently.
     sets_key: bool,
 }
@@ -85,7 +87,8 @@ impl Aside {
 
 impl Plan {
     /// The plan for a schema, once [`Shape::prove`] has found no misfit.
-    pub fn new(schema: Arc<TableSchema>, shape: Arc<Shape>) -> Result<Self> {
+    /// `fires`: the target's foreign keys act on what is written.
+    pub fn new(schema: Arc<TableSchema>, shape: Arc<Shape>, fires: bool) -> Result<Self> {
         let unfit = |what: String| Error::new(ErrorKind::TargetSchema, what).at_table(&schema.table);
         let mut columns = Vec::with_capacity(schema.columns.len());
         let mut places = vec![None; schema.columns.len()];
@@ -120,6 +123,7 @@ impl Plan {
                 column.loose || !column.kind.is_exact() || column.kind.shows_more_than_it_compares()
             }),
             copyable: columns.iter().all(|column: &PlanColumn| !column.always_aside),
+            acts_on_delete: fires && shape.cascades,
             by_row: shape.columns.iter().all(|column| column.has_binary && !column.is_domain),
             schema,
             shape,
@@ -328,35 +332,6 @@ impl Plan {
             self.keys(1, true),
             self.table(),
             self.has_key("t")
-        )
-    }
-
-    /// What comes before [`Plan::relocate`]: deletes rows that stand under the new key of a row that is there under its old one.
-    /// Both are the same row, of which a chunk of a snapshot has brought the later state.
-    pub fn make_way(&self) -> String {
-        let count = self.key.len();
-        let mut names: Vec<String> = (0..count).map(|at| format!("k{at}")).collect();
-        names.extend((0..count).map(|at| format!("n{at}")));
-        let arrays: Vec<String> = (0..2 * count)
-            .map(|at| format!("${}::{}", at + 1, self.columns[self.key[at % count]].aside.array))
-            .collect();
-        let new: Vec<String> = self
-            .key
-            .iter()
-            .enumerate()
-            .map(|(at, &index)| {
-                let column = &self.columns[index];
-                format!("t.{} = {}", quote(&column.name), column.aside.of_cast(&format!("n{at}")))
-            })
-            .collect();
-        format!(
-            "DELETE FROM {} USING unnest({}) AS s({}) WHERE {} AND EXISTS (SELECT FROM {} WHERE {})",
-            self.table(),
-            arrays.join(", "),
-            names.join(", "),
-            new.join(" AND "),
-            self.table().replace(" AS t", " AS o"),
-            self.has_key("o")
         )
     }
 

@@ -1,5 +1,6 @@
 //! The sink: data and checkpoint in one transaction of one database.
 
+mod guard;
 mod transaction;
 
 use std::collections::HashMap;
@@ -22,6 +23,7 @@ use crate::plan::Plan;
 use crate::session::Role;
 use crate::table::{self, Shape};
 use crate::write::CopyLuck;
+use guard::{Guards, is_altered};
 use transaction::PostgresTx;
 
 pub(crate) use crate::target::check;
@@ -47,6 +49,8 @@ pub(crate) struct PostgresSink {
     /// By the schema's own allocation: a line's events share it. A plan holds its schema, so an address can't be another's.
     plans: HashMap<usize, Arc<Plan>>,
     statements: HashMap<String, Statement>,
+    /// Which tables the server has sworn to be as their shapes say, until the transaction ends.
+    pub(crate) guards: Guards,
     /// Statements without an answer of their own, sent together with the next one: `BEGIN`, savepoints.
     pending: String,
     /// Something in the transaction has failed: it may be committed only from a savepoint on.
@@ -71,6 +75,7 @@ pub(crate) async fn open(database: &Database, line: &LineContext) -> Result<Box<
         shapes: HashMap::new(),
         plans: HashMap::new(),
         statements: HashMap::new(),
+        guards: Guards::default(),
         pending: String::new(),
         broken: false,
         aborted: false,
@@ -176,6 +181,7 @@ impl PostgresSink {
         }
         let done = self.execute(&format!("ROLLBACK TO {name}")).await;
         done.map_err(|error| self.server.failed(&error, "the target can't go back to its savepoint"))?;
+        self.guards.let_go(); // of what was locked since
         self.broken = false;
         Ok(())
     }
@@ -209,7 +215,7 @@ impl PostgresSink {
             None => self.load(&schema.table).await?,
         };
         shape.prove(schema)?;
-        let plan = Arc::new(Plan::new(schema.clone(), shape)?);
+        let plan = Arc::new(Plan::new(schema.clone(), shape, self.fires)?);
         if self.plans.len() >= PLANS_MAX {
             self.plans.clear();
         }
@@ -244,6 +250,10 @@ impl PostgresSink {
             (ErrorKind::ValueUnrepresentable, _) => {
                 told(ErrorKind::ValueUnrepresentable, "the target's column can't hold the value")
                     .remedy("Convert the value on its way (type-conversion), or change the target's column")
+            }
+            // A table that was altered says so with this code, too.
+            (_, Some("0A000")) if is_altered(error) => {
+                told(ErrorKind::Busy, "the target's table was altered")
             }
             (ErrorKind::TableMissing, _) | (_, Some("55000" | "0A000")) => {
                 told(ErrorKind::TargetSchema, "the target's table can't take the rows any more")
@@ -365,6 +375,7 @@ impl Sink for PostgresSink {
     async fn prepare(&mut self, tables: &[TargetTable]) -> Result<()> {
         self.plans.clear();
         self.shapes.clear();
+        self.guards.forget();
         let client = self.client();
         let types = self.send(known_types(&client, tables)).await;
         let types = types.map_err(|error| self.server.failed(&error, "the catalogue can't be read"))?;
@@ -383,6 +394,7 @@ impl Sink for PostgresSink {
 
     async fn begin(&mut self) -> Result<Box<dyn SinkTx + '_>> {
         (self.broken, self.aborted) = (false, false);
+        self.guards.let_go();
         self.then("BEGIN");
         if self.fires && self.shapes.values().any(|shape| shape.deferrable) {
             self.then("SET CONSTRAINTS ALL DEFERRED");

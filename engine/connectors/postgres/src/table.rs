@@ -35,6 +35,8 @@ pub(crate) struct Shape {
     pub policies: bool,
     /// Foreign keys of it, and those that refer to it.
     pub foreign_keys: bool,
+    /// A foreign key that refers to it changes or deletes rows when one of its own is deleted.
+    pub cascades: bool,
 }
 
 /// A column of a [`Shape`].
@@ -82,7 +84,8 @@ SELECT c.oid, c.reltype, c.relkind::text, c.relpersistence = 'u',
            OR (c.relrowsecurity AND NOT EXISTS (SELECT FROM pg_roles u WHERE u.rolname = current_user
                                                 AND (u.rolsuper OR u.rolbypassrls))
                AND (c.relforcerowsecurity OR NOT pg_catalog.pg_has_role(c.relowner, 'USAGE'))),
-       EXISTS (SELECT FROM pg_constraint k WHERE k.contype = 'f' AND c.oid IN (k.conrelid, k.confrelid))
+       EXISTS (SELECT FROM pg_constraint k WHERE k.contype = 'f' AND c.oid IN (k.conrelid, k.confrelid)),
+       EXISTS (SELECT FROM pg_constraint k WHERE k.contype = 'f' AND k.confrelid = c.oid AND k.confdeltype IN ('c', 'n', 'd'))
 FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace
 WHERE n.nspname = $1 AND c.relname = $2";
 
@@ -187,6 +190,7 @@ pub(crate) async fn shape(client: &Client, table: &TableId) -> Result<Option<Sha
         rules: row.get(5),
         policies: row.get(6),
         foreign_keys: row.get(7),
+        cascades: row.get(8),
         columns,
         uniques: uniques.collect(),
         triggers: triggers.iter().map(|row| (row.get(0), row.get(1))).collect(),
@@ -262,6 +266,23 @@ impl Shape {
     /// A column by name.
     pub fn column(&self, name: &str) -> Option<&ShapeColumn> {
         self.columns.iter().find(|column| column.name == name)
+    }
+
+    /// Whether rows go in here as they go into the other.
+    pub fn is_written_as(&self, other: &Shape) -> bool {
+        let of = |shape: &Shape| -> Vec<_> {
+            let column = |column: &ShapeColumn| {
+                (
+                    column.name.clone(),
+                    column.type_oid,
+                    column.declared.clone(),
+                    column.generated,
+                    column.loose,
+                )
+            };
+            shape.columns.iter().map(column).collect()
+        };
+        self.oid == other.oid && self.row_type == other.row_type && of(self) == of(other)
     }
 
     /// The table's name as SQL writes it.
@@ -495,6 +516,7 @@ mod tests {
             rules: false,
             policies: false,
             foreign_keys: false,
+            cascades: false,
         };
         let schema = Arc::new(schema("sqlite"));
         let found = |shape: &Shape| shape.misfits(&schema).len();

@@ -54,6 +54,9 @@ impl PostgresSink {
     /// Runs a segment: deletes first, then what changes rows, then what makes them, so that values which move from row to row find
     /// their place free.
     pub(crate) async fn run(&mut self, segment: &Segment<'_>, done: &mut Done) -> Result<()> {
+        for plan in segment.tables.iter().map(|table| &table.plan).chain(&segment.truncated) {
+            self.hold(plan).await?;
+        }
         if !segment.truncated.is_empty() {
             return self.truncate(&segment.truncated).await;
         }
@@ -90,11 +93,11 @@ impl PostgresSink {
         names.sort_unstable();
         names.dedup();
         // A table whose deferred constraints are still to be looked at can't be truncated.
+        let truncate = format!("TRUNCATE {}", names.join(", "));
         let sql = if self.fires && plans.iter().any(|plan| plan.shape.deferrable) {
-            let deletes: Vec<String> = names.iter().map(|name| format!("DELETE FROM {name}")).collect();
-            deletes.join("; ")
+            format!("SET CONSTRAINTS ALL IMMEDIATE; {truncate}; SET CONSTRAINTS ALL DEFERRED")
         } else {
-            format!("TRUNCATE {}", names.join(", "))
+            truncate
         };
         let done = self.execute(&sql).await;
         done.map_err(|error| self.of_truncate(&error, plans))
@@ -255,19 +258,13 @@ impl PostgresSink {
             );
             return Err(Error::new(ErrorKind::TargetSchema, what).at_table(&plan.schema.table).remedy(sql));
         }
-        let mut both = feed::keys(segment, plan, steps)?;
-        both.extend(feed::new_keys(segment, plan, steps)?);
-        done.rows += self.feed(plan, plan.make_way(), &both).await?;
         for (present, group) in by_columns(segment, plan, steps) {
-            let mut rows = feed::rows(segment, plan, &group, &plan.sent(&present))?;
-            rows.extend(feed::keys(segment, plan, &group)?);
-            let found = self.feed(plan, plan.relocate(&present), &rows).await?;
-            done.rows += found;
-            if found == group.len() as u64 {
-                continue;
-            }
-            let keys = feed::new_keys(segment, plan, &group)?;
+            // Asked before they move: a row under the new key may be quite another.
+            let keys = feed::keys(segment, plan, &group)?;
             let missing = self.missing(plan, &group, &keys).await?;
+            let mut rows = feed::rows(segment, plan, &group, &plan.sent(&present))?;
+            rows.extend(keys);
+            done.rows += self.feed(plan, plan.relocate(&present), &rows).await?;
             if present.len() == plan.columns.len() {
                 self.upsert(segment, plan, &missing, done).await?;
             } else {

@@ -55,8 +55,9 @@ fn plan(schema: &Arc<TableSchema>, loose: bool) -> Arc<Plan> {
         rules: false,
         policies: false,
         foreign_keys: false,
+        cascades: false,
     };
-    Arc::new(Plan::new(schema.clone(), Arc::new(shape)).unwrap())
+    Arc::new(Plan::new(schema.clone(), Arc::new(shape), false).unwrap())
 }
 
 fn row(id: i64, a: Option<i64>, b: Option<i64>) -> Row {

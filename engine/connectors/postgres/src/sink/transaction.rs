@@ -8,7 +8,8 @@ use bytes::Bytes;
 use futures_util::FutureExt;
 use sluice_types::ports::{SinkTx, Written};
 use sluice_types::{
-    Checkpoint, Disposition, Error, ErrorKind, Event, Key, PipelineId, Result, Row, TableSchema, Value,
+    Change, Checkpoint, Disposition, Error, ErrorKind, Event, Key, PipelineId, Result, Row, TableSchema,
+    Value,
 };
 use tokio_postgres::types::{FromSql, Type};
 
@@ -60,7 +61,8 @@ impl<'a> PostgresTx<'a> {
         // All of it at once is what has failed.
         let mut first = true;
         while let Some(part) = ahead.pop() {
-            if !std::mem::replace(&mut first, false) || part.len() == 1 {
+            let cut = cut(events, &part);
+            if !std::mem::replace(&mut first, false) || cut.is_none() {
                 let mut of_part = Done::default();
                 self.sink.then("SAVEPOINT sluice_part");
                 match self.apply(events, part.clone(), &mut of_part).await {
@@ -71,16 +73,17 @@ impl<'a> PostgresTx<'a> {
                         continue;
                     }
                     Err(error) if !may_be_order(&error) => return Err(error),
-                    Err(error) if part.len() == 1 => return Err(error.of_event(part.start)),
+                    Err(error) if cut.is_none() => return Err(error.of_event(part.start)),
                     Err(_) => {
                         self.sink.rollback_to("sluice_part").await?;
                         self.sink.then("RELEASE sluice_part");
                     }
                 }
             }
-            let middle = part.start + part.len() / 2;
-            ahead.push(middle..part.end);
-            ahead.push(part.start..middle);
+            if let Some(cut) = cut {
+                ahead.push(cut..part.end);
+                ahead.push(part.start..cut);
+            }
         }
         Ok(())
     }
@@ -129,6 +132,19 @@ impl<'a> PostgresTx<'a> {
             None => self.sink.server.failed(&error, "the target can't be written"),
         })
     }
+}
+
+/// Where events can be cut in two, as near to the middle as can be; `None`: they can't. One statement may have emptied several
+/// tables that refer to each other, so truncates that stand together in a transaction stay together.
+fn cut(events: &[Event], part: &Range<usize>) -> Option<usize> {
+    let divides = |at: &usize| {
+        let (before, after) = (&events[at - 1], &events[*at]);
+        let both = matches!((&before.change, &after.change), (Change::Truncate, Change::Truncate));
+        !(both && before.transaction == after.transaction)
+    };
+    let middle = part.start + part.len() / 2;
+    let before = (part.start + 1..=middle).rev().find(divides);
+    before.or_else(|| (middle + 1..part.end).find(divides))
 }
 
 /// Whether the order in which folded events are applied may have made an error, or one of several events has.
@@ -194,6 +210,7 @@ fn row(plan: &Plan, found: &tokio_postgres::Row, arena: &mut Arena) -> Result<Ro
 impl SinkTx for PostgresTx<'_> {
     async fn current(&mut self, table: &Arc<TableSchema>, keys: &[Key]) -> Result<Vec<Option<Row>>> {
         let plan = self.sink.plan(table).await?;
+        self.sink.hold(&plan).await?;
         let asked = feed::asked_keys(&plan, keys)?;
         let mut found = vec![None; keys.len()];
         let mut arena = Arena::default();

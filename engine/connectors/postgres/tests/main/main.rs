@@ -3,8 +3,10 @@
 // Helpers of tests are tests too; clippy knows only the functions that carry the attribute.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
+mod altered;
 mod conformance;
 mod harness;
+mod moves;
 mod random;
 mod sink;
 mod target;
