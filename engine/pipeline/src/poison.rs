@@ -129,6 +129,13 @@ impl Segment {
     }
 }
 
+/// Whether two events, one behind the other, are written together or not at all: copies of one event, and truncates of one
+/// transaction, for a single statement may have emptied tables that refer to each other.
+fn belong(before: &Event, after: &Event) -> bool {
+    let truncates = matches!((&before.change, &after.change), (Change::Truncate, Change::Truncate));
+    before.transaction == after.transaction && (before.index == after.index || truncates)
+}
+
 /// One write. The inner error is one of an event that is to be isolated now, after going back to the savepoint.
 async fn write_whole(tx: &mut dyn SinkTx, events: &[Event], patient: bool) -> Result<Result<Written>> {
     if events.is_empty() {
@@ -202,10 +209,8 @@ impl Writing<'_> {
         if gives_way {
             return Ok(vec![]);
         }
-        // Copies of one event stay together: it is applied whole or not at all.
-        let place = |event: &Event| (event.transaction, event.index);
         let starts: Vec<usize> =
-            (0..events.len()).filter(|&at| at == 0 || place(&events[at - 1]) != place(&events[at])).collect();
+            (0..events.len()).filter(|&at| at == 0 || !belong(&events[at - 1], &events[at])).collect();
         if starts.len() <= 1 {
             return Ok(self.poisoned(events, wanted, error)?.into_iter().collect());
         }
@@ -223,7 +228,7 @@ impl Writing<'_> {
         Ok(segments)
     }
 
-    /// One event, with its copies, can't be written: it becomes a dead letter, unless it is to be read again later.
+    /// One event, with its copies (or truncates that belong together), can't be written: it becomes a dead letter, unless it is to be read again later.
     fn poisoned(
         &mut self,
         events: Vec<Event>,
@@ -238,8 +243,12 @@ impl Writing<'_> {
         }
         self.poison += 1;
         circuit(self.poison, &error)?;
-        if let Some(event) = events.into_iter().next() {
-            self.condemn(&asking(event, wanted), reason(&error))?;
+        let place = |event: &Event| (event.transaction, event.index);
+        let mut last = None;
+        for event in events {
+            if last.replace(place(&event)) != Some(place(&event)) {
+                self.condemn(&asking(event, wanted.clone()), reason(&error))?;
+            }
         }
         Ok(None)
     }
