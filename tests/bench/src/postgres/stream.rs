@@ -14,7 +14,7 @@ use crate::table::{Limit, Table};
 const BEFORE: &str = "before";
 
 /// The key of the last row of the backlog.
-const LAST: u64 = 1 << 60;
+const LAST: u64 = 1_000_000_000;
 
 /// A chain of one plugin, which turns a column of text into one of numbers.
 const CHAIN: &str = "        transform:\n          - plugin: type-conversion\n            config: { columns: { amount: integer } }\n";
