@@ -48,6 +48,8 @@ impl Servers {
                 "shared_buffers = 256MB",
                 "max_wal_size = 4GB",
                 "autovacuum_naptime = 10s",
+                // A subscription's worker may wait so long before it starts, which is not what is measured.
+                "wal_retrieve_retry_interval = '10ms'",
                 "timezone = 'UTC'",
             ];
             Postgres::start_with(PostgresOptions {
