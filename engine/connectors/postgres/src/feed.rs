@@ -14,7 +14,7 @@ const COPY_HEADER: &[u8] = b"PGCOPY\n\xff\r\n\0\0\0\0\0\0\0\0\0";
 const COPY_TRAILER: i16 = -1;
 
 /// A parameter that is in the server's binary form already.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub(crate) struct Raw(Bytes);
 
 impl ToSql for Raw {
@@ -112,6 +112,14 @@ fn array<'e>(plan: &Plan, index: usize, steps: &[&Step], value: impl Fn(&Step) -
 pub(crate) fn keys(segment: &Segment<'_>, plan: &Plan, steps: &[&Step]) -> Result<Vec<Raw>> {
     let of =
         |&index: &usize| array(plan, index, steps, |step| segment.key_value(step, plan.columns[index].slot));
+    plan.key.iter().map(of).collect()
+}
+
+/// The keys that they have afterwards.
+pub(crate) fn new_keys(segment: &Segment<'_>, plan: &Plan, steps: &[&Step]) -> Result<Vec<Raw>> {
+    let of = |&index: &usize| {
+        array(plan, index, steps, |step| segment.new_key_value(step, plan.columns[index].slot))
+    };
     plan.key.iter().map(of).collect()
 }
 

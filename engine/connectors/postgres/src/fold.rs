@@ -284,6 +284,13 @@ impl<'e> Segment<'e> {
             self.key_value(step, slot)
         }
     }
+
+    /// The value that one column of the key has after a move.
+    pub fn new_key_value(&self, step: &Step, slot: u32) -> &'e Value {
+        let value = self.value(step, slot);
+        // A part of the key that the image after does not carry has not changed.
+        if value.is_present() { value } else { self.key_value(step, slot) }
+    }
 }
 
 /// Whether an update gives its row another key. A part of the key that the image after does not carry has not changed; a before

@@ -335,6 +335,36 @@ impl Plan {
         )
     }
 
+    /// What comes before [`Plan::relocate`]: deletes rows that stand under the new key of a row that is there under its old one.
+    /// Both are the same row, of which a chunk of a snapshot has brought the later state.
+    pub fn make_way(&self) -> String {
+        let count = self.key.len();
+        let mut names: Vec<String> = (0..count).map(|at| format!("k{at}")).collect();
+        names.extend((0..count).map(|at| format!("n{at}")));
+        let arrays: Vec<String> = (0..2 * count)
+            .map(|at| format!("${}::{}", at + 1, self.columns[self.key[at % count]].aside.array))
+            .collect();
+        let new: Vec<String> = self
+            .key
+            .iter()
+            .enumerate()
+            .map(|(at, &index)| {
+                let column = &self.columns[index];
+                format!("t.{} = {}", quote(&column.name), column.aside.of_cast(&format!("n{at}")))
+            })
+            .collect();
+        format!(
+            "DELETE FROM {} USING unnest({}) AS s({}) WHERE {} AND EXISTS (SELECT FROM {} WHERE {} \
+             AND (o.tableoid, o.ctid) IS DISTINCT FROM (t.tableoid, t.ctid))",
+            self.table(),
+            arrays.join(", "),
+            names.join(", "),
+            new.join(" AND "),
+            format_args!("{} AS o", self.shape.only()),
+            self.has_key("o")
+        )
+    }
+
     /// Gives rows another key, and sets these columns. The old keys are the last parameters.
     pub fn relocate(&self, present: &[u32]) -> String {
         let sent = self.sent(present);

@@ -262,6 +262,9 @@ impl PostgresSink {
             // Asked before they move: a row under the new key may be quite another.
             let keys = feed::keys(segment, plan, &group)?;
             let missing = self.missing(plan, &group, &keys).await?;
+            let mut both = keys.clone();
+            both.extend(feed::new_keys(segment, plan, &group)?);
+            done.rows += self.feed(plan, plan.make_way(), &both).await?;
             let mut rows = feed::rows(segment, plan, &group, &plan.sent(&present))?;
             rows.extend(keys);
             done.rows += self.feed(plan, plan.relocate(&present), &rows).await?;

@@ -77,23 +77,6 @@ async fn a_move_without_its_old_row_does_as_any_update() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_move_onto_another_row_is_refused_and_deletes_nothing() {
-    let place = Place::new();
-    let s = numbers("t");
-    let mut sink = prepared(&place, &[&s]).await;
-    write(&mut sink, &events(&s, [1, 2, 5].map(|id| Change::Insert(row(id, id, "x"))))).await.unwrap();
-    // Keys that are exchanged: at the source a deferred constraint lets them.
-    let swap = [
-        update(None, row(5, 6, "y")),
-        update(Some(row(1, 1, "x")), row(2, 1, "x")),
-        update(Some(row(2, 2, "x")), row(1, 2, "x")),
-    ];
-    let error = write(&mut sink, &events(&s, swap)).await.unwrap_err();
-    assert_eq!((error.kind(), error.event()), (ErrorKind::Constraint, Some(1)), "{error}");
-    assert_eq!(place.rows("SELECT * FROM t ORDER BY id"), ["1|1|x", "2|2|x", "5|5|x"]);
-}
-
-#[tokio::test(flavor = "multi_thread")]
 async fn a_delete_that_reaches_children_keeps_its_place() {
     let place = Place::with(
         "CREATE TABLE p(id bigint PRIMARY KEY, u bigint, a text);

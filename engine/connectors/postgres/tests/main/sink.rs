@@ -470,6 +470,18 @@ async fn keys_that_only_the_server_can_compare() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_row_that_moves_onto_its_later_self() {
+    let place = Place::new();
+    let schema = numbers("t");
+    let mut sink = prepared(&place, &[&schema]).await;
+    write(&mut sink, &events(&schema, [1, 2, 5].map(|id| Change::Insert(row(id, id, "x"))))).await.unwrap();
+    // A chunk has brought row 2 as it is after the move; the stream moves 1 there.
+    let moved = update(Some(row(1, 1, "x")), Row::new(vec![2.into(), 7.into(), Value::Absent]));
+    write(&mut sink, &events(&schema, [moved])).await.unwrap();
+    assert_eq!(place.rows("SELECT id, u, a FROM t ORDER BY 1"), ["2|7|x", "5|5|x"]);
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn truncates_of_tables_that_refer_to_each_other() {
     let place = Place::with(
         "CREATE TABLE p(id bigint PRIMARY KEY, u bigint, a text);
