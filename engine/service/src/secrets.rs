@@ -203,7 +203,8 @@ mod tests {
                 {"where": "x = '${env:PW}'", "transform": [{"plugin": "${env:PW}", "config": {"k": "${env:PW}"}}]},
             ]}},
         }));
-        let paths: Vec<&str> = filled.findings.iter().map(|finding| finding.path.as_str()).collect();
+        let mut paths: Vec<&str> = filled.findings.iter().map(|finding| finding.path.as_str()).collect();
+        paths.sort_unstable();
         let table = "pipelines.p.tables[0]";
         assert_eq!(
             paths,
