@@ -95,6 +95,12 @@ impl Database {
         Self::on_postgres(&postgres(), prefix)
     }
 
+    /// A new database on a PostgreSQL server of its own, for a source that is left and found again under load: at each start of a
+    /// stream the server reads its whole log since the last confirmed place once more, that of other tests' databases too.
+    pub fn alone_on_postgres(prefix: &str) -> Database {
+        Self::on_postgres(&Arc::new(Postgres::start_with(postgres_options())), prefix)
+    }
+
     /// A new database on a PostgreSQL server.
     pub fn on_postgres(server: &Arc<Postgres>, prefix: &str) -> Database {
         Database::Postgres { server: server.clone(), name: server.database(prefix) }

@@ -27,7 +27,7 @@ fn through_a_huge_transaction(target: &Database, in_parts: bool) {
         Some(_) => (2_000_000, 500_000),
         None => (250_000, 60_000),
     };
-    let source = Database::postgres("huge");
+    let source = Database::alone_on_postgres("huge");
     source.sql("CREATE TABLE facts (id bigint PRIMARY KEY, name text, a int, note text)");
     let site = Site::between(&source, target, "on_error: { base_ms: 50, max_ms: 500 }\ntables: [facts]");
     let serve = Serve::start(&site);

@@ -62,7 +62,7 @@ fn servers_that_are_stopped_or_killed_are_waited_for() {
 fn a_mongod_that_is_killed_is_waited_for() {
     let mut random = Random::seeded("mongod restarts");
     let server = Arc::new(Mongo::start());
-    let (source, target) = (Database::postgres("market"), Database::on_mongo(&server, "copy"));
+    let (source, target) = (Database::alone_on_postgres("market"), Database::on_mongo(&server, "copy"));
     market::open(&source);
     let site = Site::between(&source, &target, market::PIPELINE);
     let serve = Serve::start(&site);
@@ -110,7 +110,7 @@ fn weather(proxy: &Proxy, random: &mut Random) {
 
 fn through_a_bad_network(test: &str, target: &Database) {
     let mut random = Random::seeded(test);
-    let source = Database::postgres("market");
+    let source = Database::alone_on_postgres("market");
     market::open(&source);
     market::prepare(target);
     let (near, far) = (Proxy::to(source.port()), Proxy::to(target.port()));

@@ -63,7 +63,7 @@ fn no_dead_letters(site: &Site) {
 /// A market in PostgreSQL to any target.
 fn market_to(test: &str, target: &Database) {
     let mut random = Random::seeded(test);
-    let source = Database::postgres("market");
+    let source = Database::alone_on_postgres("market");
     market::open(&source);
     market::prepare(target);
     let site = Site::between(&source, target, market::PIPELINE);
