@@ -5,7 +5,7 @@ use std::sync::{Arc, OnceLock};
 
 use rusqlite::types::Value;
 use sluice_servers::bson::{Bson, Document};
-use sluice_servers::{Mongo, MongoOptions, Postgres, PostgresOptions, Rows};
+use sluice_servers::{Mongo, Postgres, PostgresOptions, Rows};
 
 use crate::site::open;
 
@@ -79,14 +79,7 @@ pub fn postgres_options() -> PostgresOptions {
 /// A MongoDB server for the tests of this process.
 pub fn mongo() -> Arc<Mongo> {
     static SHARED: OnceLock<Arc<Mongo>> = OnceLock::new();
-    SHARED.get_or_init(|| Arc::new(Mongo::start_with(mongo_options()))).clone()
-}
-
-/// What that server is started with. What a killed client had begun stands in the way of the next one until its time is over,
-/// which is a minute by default.
-pub fn mongo_options() -> MongoOptions {
-    let arguments = ["--setParameter", "transactionLifetimeLimitSeconds=2"];
-    MongoOptions { arguments: arguments.map(String::from).to_vec(), ..Default::default() }
+    SHARED.get_or_init(|| Arc::new(Mongo::start())).clone()
 }
 
 impl Database {

@@ -15,6 +15,7 @@ use tokio::sync::OnceCell;
 
 use crate::config::{APP_NAME, Config, ReadPreference, Tls, TlsMode};
 use crate::errors;
+use crate::session::InUse;
 use crate::write::Limits;
 
 /// MongoDB 5.0: fields with dots and dollars can be stored.
@@ -28,6 +29,8 @@ pub(crate) const MAKE_REPLICA_SET: &str =
 /// One configured server, connected when it is first needed. The driver's pool is shared by all lines.
 pub(crate) struct Server {
     pub config: Config,
+    /// The sessions of its writers.
+    pub writers: InUse,
     connected: OnceCell<Connected>,
 }
 
@@ -56,7 +59,7 @@ impl Hello {
 
 impl Server {
     pub fn new(config: Config) -> Arc<Self> {
-        Arc::new(Server { config, connected: OnceCell::new() })
+        Arc::new(Server { config, writers: InUse::default(), connected: OnceCell::new() })
     }
 
     /// The connection, made if there is none yet.

@@ -20,6 +20,7 @@ mod json;
 mod key;
 mod plan;
 mod preflight;
+mod session;
 mod sink;
 mod transaction;
 mod values;

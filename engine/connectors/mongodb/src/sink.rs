@@ -2,20 +2,19 @@
 
 use std::collections::HashMap;
 use std::sync::Arc;
-use std::time::Duration;
 
 use async_trait::async_trait;
+use mongodb::Collection;
 use mongodb::bson::{Document, doc};
 use mongodb::options::{ReadConcern, WriteConcern};
-use mongodb::{ClientSession, Collection};
 use sluice_types::ports::{Sink, SinkTx, TargetTable};
 use sluice_types::{Checkpoint, Error, ErrorKind, PipelineId, Result, TableId, TableSchema};
-use tokio::task::JoinHandle;
 
 use crate::connection::{Connected, Server, standalone};
 use crate::errors::{NAMESPACE_EXISTS, code_of};
 use crate::plan::Plan;
 use crate::preflight;
+use crate::session::Sessions;
 use crate::transaction::MongoTx;
 
 /// The collection of the checkpoints.
@@ -25,17 +24,10 @@ const PLANS_MAX: usize = 1024;
 /// So many writes of a collection are upserts after its rows turned out to be there already.
 const UPSERTS_AFTER_SURPRISE: u32 = 64;
 
-/// How often a server is told to forget a session, and the pause in between.
-const KILLS_MAX: usize = 20;
-const KILL_PAUSE: Duration = Duration::from_millis(200);
-
 /// One line's writer of one database.
 pub(crate) struct MongoSink {
     pub server: Arc<Server>,
-    /// Made with the first transaction, kept for the next.
-    session: Option<ClientSession>,
-    /// A transaction that was dropped is being aborted.
-    aborting: Option<JoinHandle<ClientSession>>,
+    pub sessions: Sessions,
     /// By the schema's own allocation: a line's events share it.
     plans: HashMap<usize, Arc<Plan>>,
     /// The last checkpoint that this sink has saved and committed.
@@ -66,9 +58,8 @@ impl MongoSink {
             return Err(standalone().at(|place| place.database = Some(server.config.name.clone())));
         }
         Ok(MongoSink {
+            sessions: Sessions::new(server.clone()),
             server,
-            session: None,
-            aborting: None,
             plans: HashMap::new(),
             claim: None,
             surprised: HashMap::new(),
@@ -106,53 +97,6 @@ impl MongoSink {
         self.surprised.retain(|_, left| {
             *left = left.saturating_sub(1);
             *left > 0
-        });
-    }
-
-    /// The session, with no transaction open.
-    pub async fn take_session(&mut self) -> Result<ClientSession> {
-        if let Some(aborting) = self.aborting.take()
-            && let Ok(session) = aborting.await
-        {
-            self.session = Some(session);
-        }
-        match self.session.take() {
-            Some(session) => Ok(session),
-            None => {
-                let connected = self.server.connect().await?;
-                self.server.within("no session can be opened", connected.client.start_session()).await
-            }
-        }
-    }
-
-    /// Gives a session back that has no transaction open.
-    pub fn keep_session(&mut self, session: ClientSession) {
-        self.session = Some(session);
-    }
-
-    /// Ends what a dropped transaction has left, while the caller goes on. The driver aborts none whose commit was asked for: if
-    /// that never arrived, its locks would stay for a minute, so the server is told to forget the session.
-    pub fn abort(&mut self, mut session: ClientSession, was_committing: bool) {
-        // Without a runtime the process is ending, and the server aborts by itself.
-        let Ok(runtime) = tokio::runtime::Handle::try_current() else { return };
-        let limit = self.server.config.timeouts.operation;
-        if !was_committing {
-            self.aborting = Some(runtime.spawn(async move {
-                // What can't be aborted now ends with its time: the next transaction has another number.
-                let _ = tokio::time::timeout(limit, session.abort_transaction()).await;
-                session
-            }));
-            return;
-        }
-        runtime.spawn(async move {
-            let kill = doc! { "killSessions": [session.id().clone()] };
-            let admin = session.client().database("admin");
-            for _ in 0..KILLS_MAX {
-                if let Ok(Ok(_)) = tokio::time::timeout(limit, admin.run_command(kill.clone())).await {
-                    break;
-                }
-                tokio::time::sleep(KILL_PAUSE).await;
-            }
         });
     }
 
@@ -226,7 +170,7 @@ impl Sink for MongoSink {
     }
 
     async fn begin(&mut self) -> Result<Box<dyn SinkTx + '_>> {
-        let session = self.take_session().await?;
+        let session = self.sessions.take().await?;
         Ok(Box::new(MongoTx::begin(self, session).await?))
     }
 

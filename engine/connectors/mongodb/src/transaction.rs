@@ -23,6 +23,7 @@ use crate::endpoint::TRANSACTION_BYTES;
 use crate::errors::{fenced, is_conflict, is_unknown_commit};
 use crate::key::{FoldKey, push_raw};
 use crate::plan::{ID, Plan};
+use crate::session::SESSION;
 use crate::sink::{CHECKPOINTS, Claim, MongoSink, durable, read_checkpoint};
 use crate::work::{Answer, CLAIMS, Work, ask};
 use crate::write::{Limits, Reply};
@@ -253,7 +254,7 @@ impl<'a> MongoTx<'a> {
 impl Drop for MongoTx<'_> {
     fn drop(&mut self) {
         if let Some(session) = self.session.take() {
-            self.sink.abort(session, self.committing);
+            self.sink.sessions.abort(session, self.committing);
         }
     }
 }
@@ -303,6 +304,9 @@ impl SinkTx for MongoTx<'_> {
 
     /// Takes the checkpoint's document for this transaction: who else would write it is in conflict with it, and waits.
     async fn checkpoint(&mut self, pipeline: &PipelineId) -> Result<Option<Checkpoint>> {
+        if self.sink.claim.is_none() {
+            self.sink.sessions.end_predecessor(pipeline).await?;
+        }
         let claim = doc! {
             "findAndModify": CHECKPOINTS,
             "query": { ID: &*pipeline.0 },
@@ -324,7 +328,9 @@ impl SinkTx for MongoTx<'_> {
             Some(epoch) => Bson::Int64(epoch as i64),
             None => Bson::Document(doc! { "$exists": false }),
         };
+        let session = self.session.as_ref().map(|session| session.id().clone());
         let set = doc! {
+            SESSION: session,
             "epoch": checkpoint.epoch as i64,
             "position": checkpoint.position.text(),
             "checkpoint": text,
@@ -376,7 +382,7 @@ impl SinkTx for MongoTx<'_> {
             self.sink.claim = Some(saved);
         }
         if let Some(session) = self.session.take() {
-            self.sink.keep_session(session);
+            self.sink.sessions.keep(session);
         }
         Ok(())
     }

@@ -7,7 +7,7 @@ use serde_json::json;
 use sluice_servers::bson::{Bson, Document, doc};
 use sluice_servers::{Mongo, MongoOptions, Proxy};
 use sluice_types::ports::{Endpoint, Sink, SinkTx};
-use sluice_types::{Disposition, Error, ErrorKind};
+use sluice_types::{Checkpoint, Disposition, Error, ErrorKind};
 
 use crate::harness::{checkpoint, endpoint, insert, line, table, target};
 
@@ -61,6 +61,62 @@ async fn fill(tx: &mut dyn SinkTx, number: i64, expected: Option<u64>) {
 
 fn assert_retried(error: &Error) {
     assert_eq!(error.disposition(), Disposition::Retry, "{error}");
+}
+
+/// Its user may do no more than read and write.
+#[tokio::test(flavor = "multi_thread")]
+async fn what_a_dead_engine_has_left_open_is_ended_by_the_next() {
+    let role = doc! { "role": "readWrite", "db": "app" };
+    let writer = doc! { "createUser": "writer", "pwd": "w", "roles": [role], "$db": "app" };
+    let server =
+        Mongo::start_with(MongoOptions { auth: true, users: vec![writer], ..MongoOptions::default() });
+    let url = server.url().replace("root:secret@", "writer:w@").replace("authSource=admin", "authSource=app");
+    let engine = || endpoint(&url, "app", json!({}));
+    let place = Suffering { endpoint: engine(), server };
+    let mut dead = place.begun().await;
+    let mut tx = dead.begin().await.unwrap();
+    fill(&mut *tx, 2, Some(1)).await;
+    std::mem::forget(tx);
+
+    let began = Instant::now();
+    let mut sink = engine().sink(&line()).await.unwrap();
+    sink.prepare(&[]).await.unwrap();
+    let mut tx = sink.begin().await.unwrap();
+    assert_eq!(tx.checkpoint(&"p".into()).await.unwrap().unwrap().epoch, 1);
+    fill(&mut *tx, 2, Some(1)).await;
+    tx.commit().await.unwrap();
+    assert!(began.elapsed() < Duration::from_secs(20), "{:?}", began.elapsed());
+    let found = sink.checkpoint(&"p".into()).await.unwrap().unwrap();
+    assert_eq!(found.position.number(), Some(2));
+}
+
+/// Two lines of one process: the driver may give the session that the first has left to the second.
+#[tokio::test]
+async fn a_session_that_another_line_writes_in_is_not_ended() {
+    let place = Suffering::start(json!({}));
+    drop(place.begun().await);
+    // The driver takes the session back in a task of its own.
+    for _ in 0..100 {
+        tokio::task::yield_now().await;
+    }
+    let mut other = place.sink().await;
+    let mut tx = other.begin().await.unwrap();
+    let of_the_other = Checkpoint { pipeline: "q".into(), ..checkpoint(1) };
+    tx.save(&of_the_other, None).await.unwrap();
+    tx.commit().await.unwrap();
+    let sessions: Vec<Document> = place.server.find("app", "sluice_checkpoint");
+    let sessions: Vec<_> = sessions.iter().map(|found| found.get_document("session").unwrap()).collect();
+    assert_eq!(sessions[0], sessions[1], "the session was not given on, so nothing is shown");
+
+    let mut tx = other.begin().await.unwrap();
+    tx.write(&[insert(&table("t"), 7, "x", 7)]).await.unwrap();
+    let mut sink = place.sink().await;
+    let mut claim = sink.begin().await.unwrap();
+    claim.checkpoint(&"p".into()).await.unwrap().unwrap();
+    drop(claim);
+    tx.write(&[insert(&table("t"), 8, "x", 8)]).await.unwrap();
+    tx.commit().await.unwrap();
+    assert_eq!(place.server.find("app", "t").len(), 3);
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -1,0 +1,158 @@
+//! The server sessions of writers, and the end of what a writer has left open in its own.
+//!
+//! A transaction whose client is gone holds its locks until the server's `transactionLifetimeLimitSeconds` are over, a minute by
+//! default. So each checkpoint says in which session it was written, and who takes the line over has the server end that one.
+
+use std::collections::HashSet;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use mongodb::bson::{Document, RawDocumentBuf, doc};
+use mongodb::options::{ReadConcern, ReadPreference};
+use mongodb::{Client, ClientSession};
+use sluice_types::{PipelineId, Result};
+use tokio::task::JoinHandle;
+
+use crate::connection::Server;
+use crate::plan::ID;
+use crate::sink::CHECKPOINTS;
+
+/// The field of a checkpoint's document with the id of the session in which it was saved.
+pub(crate) const SESSION: &str = "session";
+
+/// How often a server is told to forget a session, and the pause in between.
+const KILLS_MAX: usize = 20;
+const KILL_PAUSE: Duration = Duration::from_millis(200);
+
+/// The sessions in which this process writes to a server now: the driver gives a session that one line has left to another.
+#[derive(Default)]
+pub(crate) struct InUse(Mutex<HashSet<Vec<u8>>>);
+
+impl InUse {
+    fn set(&self) -> std::sync::MutexGuard<'_, HashSet<Vec<u8>>> {
+        // Nothing that holds it can leave it half changed.
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn has(&self, id: &Document) -> bool {
+        address(id).is_some_and(|id| self.set().contains(&id))
+    }
+}
+
+fn address(id: &Document) -> Option<Vec<u8>> {
+    RawDocumentBuf::try_from(id).ok().map(RawDocumentBuf::into_bytes)
+}
+
+/// The session of one sink.
+pub(crate) struct Sessions {
+    server: Arc<Server>,
+    /// Made with the first transaction, kept for the next.
+    session: Option<ClientSession>,
+    /// A transaction that was dropped is being aborted.
+    aborting: Option<JoinHandle<ClientSession>>,
+    /// The session that is marked as in use.
+    marked: Option<Vec<u8>>,
+}
+
+impl Sessions {
+    pub fn new(server: Arc<Server>) -> Self {
+        Sessions { server, session: None, aborting: None, marked: None }
+    }
+
+    /// The session, with no transaction open.
+    pub async fn take(&mut self) -> Result<ClientSession> {
+        if let Some(aborting) = self.aborting.take()
+            && let Ok(session) = aborting.await
+        {
+            self.session = Some(session);
+        }
+        if let Some(session) = self.session.take() {
+            return Ok(session);
+        }
+        let connected = self.server.connect().await?;
+        let session =
+            self.server.within("no session can be opened", connected.client.start_session()).await?;
+        self.unmark();
+        self.marked = address(session.id());
+        self.server.writers.set().extend(self.marked.clone());
+        Ok(session)
+    }
+
+    /// Takes a session back that has no transaction open.
+    pub fn keep(&mut self, session: ClientSession) {
+        self.session = Some(session);
+    }
+
+    fn unmark(&mut self) {
+        if let Some(id) = self.marked.take() {
+            self.server.writers.set().remove(&id);
+        }
+    }
+
+    /// Ends what a dropped transaction has left, while the caller goes on. The driver aborts none whose commit was asked for: if
+    /// that never arrived, its locks would stay, so the server is told to forget the session.
+    pub fn abort(&mut self, mut session: ClientSession, was_committing: bool) {
+        // Without a runtime the process is ending: who takes the line over ends it.
+        let Ok(runtime) = tokio::runtime::Handle::try_current() else { return };
+        let limit = self.server.config.timeouts.operation;
+        if !was_committing {
+            self.aborting = Some(runtime.spawn(async move {
+                // What can't be aborted now ends with its time: the next transaction has another number.
+                let _ = tokio::time::timeout(limit, session.abort_transaction()).await;
+                session
+            }));
+            return;
+        }
+        runtime.spawn(async move {
+            for _ in 0..KILLS_MAX {
+                if let Ok(Ok(_)) = tokio::time::timeout(limit, kill(&session.client(), session.id())).await {
+                    break;
+                }
+                tokio::time::sleep(KILL_PAUSE).await;
+            }
+        });
+    }
+
+    /// Has the server end what the line's last writer may have left open, in this process or in one that is gone. One that still
+    /// runs is fenced off by who asks for this (I6), and learns of it a little earlier.
+    pub async fn end_predecessor(&self, pipeline: &PipelineId) -> Result<()> {
+        let connected = self.server.connect().await?;
+        let checkpoints = connected.database.collection::<Document>(CHECKPOINTS);
+        let read = checkpoints
+            .find_one(doc! { ID: &*pipeline.0 })
+            .projection(doc! { SESSION: 1 })
+            .read_concern(ReadConcern::local())
+            .selection_criteria(ReadPreference::Primary.into());
+        let found = self.server.within("the checkpoint can't be read", read).await?;
+        let Some(session) = found.as_ref().and_then(|found| found.get_document(SESSION).ok()) else {
+            return Ok(());
+        };
+        if self.server.writers.has(session) {
+            return Ok(());
+        }
+        match tokio::time::timeout(self.server.config.timeouts.operation, kill(&connected.client, session))
+            .await
+        {
+            Ok(Ok(_)) => {}
+            // What it has left ends by itself; until then the line is told that rows are held, and tries again.
+            Ok(Err(error)) => {
+                tracing::warn!(database = %self.server.config.name, %error, "the session of the line's last writer can't be ended");
+            }
+            Err(_) => {
+                return Err(self.server.timed_out("the session of the line's last writer can't be ended"));
+            }
+        }
+        Ok(())
+    }
+}
+
+impl Drop for Sessions {
+    fn drop(&mut self) {
+        self.unmark();
+    }
+}
+
+/// Aborts the session's open transaction. A user may do this to sessions of their own without any privilege.
+async fn kill(client: &Client, session: &Document) -> mongodb::error::Result<Document> {
+    client.database("admin").run_command(doc! { "killSessions": [session] }).await
+}
