@@ -1,16 +1,19 @@
-//! Keeps the slot moving: heartbeats, and how much of the log the server may forget.
+//! Keeps the slot moving: heartbeats, and how much of the log the server may forget. Watches that nobody takes away what the
+//! stream is made of.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::Relaxed};
 use std::time::Duration;
 
-use sluice_types::{ErrorKind, Result};
-use tokio::sync::watch;
+use sluice_types::{Error, ErrorKind, Result};
+use tokio::sync::{oneshot, watch};
 use tokio::time::{Instant, sleep, sleep_until};
+use tokio_postgres::Statement;
 
 use crate::config::Server;
 use crate::connection::Session;
-use crate::delivered::{Delivered, visibility};
+use crate::delivered::Delivered;
+use crate::maintain::{Capture, LOOK, Look};
 use crate::names::OWN_SCHEMA;
 use crate::protocol::cursor::malformed;
 use crate::protocol::replication::Lsn;
@@ -41,6 +44,18 @@ pub(crate) struct Keeper {
     /// Whether log is kept for commits that are not visible; not where commits themselves wait for us.
     pub withholds: bool,
     pub beats: AtomicBool,
+    /// The name of the publication.
+    pub publication: String,
+    /// What the stream is made of.
+    pub capture: Capture,
+    /// Is told once when that is not whole any more. From then on nothing is confirmed.
+    pub broken: Option<oneshot::Sender<Error>>,
+}
+
+/// A session, and what it is asked again and again.
+struct Asked {
+    session: Session,
+    look: Statement,
 }
 
 /// Writes a message into the log that no table has to do with, and says where it stands.
@@ -58,7 +73,7 @@ pub(crate) fn lsn(text: &str) -> Result<Lsn> {
 impl Keeper {
     /// Runs until the source is gone.
     pub async fn run(mut self) {
-        let mut session: Option<Session> = None;
+        let mut asked: Option<Asked> = None;
         let mut written = Lsn(0);
         let mut next_beat = Instant::now() + self.every;
         loop {
@@ -70,19 +85,19 @@ impl Keeper {
                 () = sleep(UNSEEN_AGAIN), if unseen => Woken::Confirmed,
             };
             let done = match woken {
-                Woken::Confirmed => self.confirm(&mut session).await,
-                Woken::Wanted => self.nudge(&mut session).await,
+                Woken::Confirmed => self.confirm(&mut asked).await,
+                Woken::Wanted => self.nudge(&mut asked).await,
                 Woken::Beat => {
                     next_beat = Instant::now() + self.every;
-                    self.beat_if_written(&mut session, &mut written).await
+                    self.tick(&mut asked, &mut written).await
                 }
                 Woken::Ended => {
-                    drop(self.confirm(&mut session).await);
+                    drop(self.confirm(&mut asked).await);
                     return;
                 }
             };
             if let Err(error) = done {
-                session = None;
+                asked = None;
                 if error.kind() == ErrorKind::Permission && self.beats.swap(false, Relaxed) {
                     tracing::warn!(%error, "no heartbeats: an idle database may retain its log");
                 } else {
@@ -97,23 +112,17 @@ impl Keeper {
     }
 
     fn withheld(&self) -> bool {
-        *self.durable.borrow() < *self.confirmed.borrow()
+        self.broken.is_some() && *self.durable.borrow() < *self.confirmed.borrow()
     }
 
-    /// Lets the server forget what is durable in the target (I1) and visible at the source.
-    async fn confirm(&mut self, session: &mut Option<Session>) -> Result<()> {
+    /// Lets the server forget what is durable in the target (I1), visible at the source, and whole: all of it came before this look.
+    async fn confirm(&mut self, asked: &mut Option<Asked>) -> Result<()> {
         let confirmed = *self.confirmed.borrow_and_update();
-        let mut upto = confirmed;
-        if self.delivered.has_any(confirmed) {
-            let open = opened(&self.server, session).await?;
-            let row = open.query_one("SELECT pg_catalog.pg_current_snapshot()::text", &[]).await;
-            let row =
-                row.map_err(|error| self.server.failed(&error, "the source can't be asked what is visible"))?;
-            self.delivered.forget_seen(&visibility(row.get(0))?);
-            if self.withholds {
-                upto = self.delivered.forgettable(confirmed);
-            }
+        self.look(asked).await?;
+        if self.broken.is_none() {
+            return Ok(());
         }
+        let upto = if self.withholds { self.delivered.forgettable(confirmed) } else { confirmed };
         self.durable.send_if_modified(|durable| {
             let forward = upto > *durable;
             *durable = (*durable).max(upto);
@@ -122,25 +131,39 @@ impl Keeper {
         Ok(())
     }
 
-    /// Somebody waits for a place that the stream may not come to by itself: the log there may not even be on disk.
-    async fn nudge(&mut self, session: &mut Option<Session>) -> Result<()> {
-        let wanted = *self.wanted.borrow_and_update();
-        sleep(NUDGE_AFTER).await;
-        if self.passed.load(Relaxed) < wanted.0 && self.beats.load(Relaxed) {
-            let open = opened(&self.server, session).await?;
-            beat(&self.server, open).await?;
+    /// Looks at what is visible, and whether the stream has everything up to now.
+    async fn look(&mut self, asked: &mut Option<Asked>) -> Result<()> {
+        let Asked { session, look } = opened(&self.server, asked).await?;
+        let seen = Look::at(&self.server, session, look, &self.publication).await?;
+        self.delivered.forget_seen(&seen.visibility);
+        if let Err(error) = self.capture.verify(seen.publication.as_ref())
+            && let Some(broken) = self.broken.take()
+        {
+            // Nobody hears of it where the source is gone: then the next `hold` sees it.
+            drop(broken.send(error));
         }
         Ok(())
     }
 
-    async fn beat_if_written(&mut self, session: &mut Option<Session>, written: &mut Lsn) -> Result<()> {
+    /// Somebody waits for a place that the stream may not come to by itself: the log there may not even be on disk.
+    async fn nudge(&mut self, asked: &mut Option<Asked>) -> Result<()> {
+        let wanted = *self.wanted.borrow_and_update();
+        sleep(NUDGE_AFTER).await;
+        if self.passed.load(Relaxed) < wanted.0 && self.beats.load(Relaxed) {
+            beat(&self.server, &opened(&self.server, asked).await?.session).await?;
+        }
+        Ok(())
+    }
+
+    async fn tick(&mut self, asked: &mut Option<Asked>, written: &mut Lsn) -> Result<()> {
+        self.look(asked).await?;
         if !self.beats.load(Relaxed) {
             return Ok(());
         }
-        let open = opened(&self.server, session).await?;
-        let end = log_end(&self.server, open).await?;
+        let Asked { session, .. } = opened(&self.server, asked).await?;
+        let end = log_end(&self.server, session).await?;
         if end.0.saturating_sub(written.0) > QUIET_BYTES {
-            *written = beat(&self.server, open).await?;
+            *written = beat(&self.server, session).await?;
         }
         Ok(())
     }
@@ -154,12 +177,17 @@ enum Woken {
     Ended,
 }
 
-async fn opened<'a>(server: &Server, session: &'a mut Option<Session>) -> Result<&'a Session> {
-    let live = match session.take() {
-        Some(live) if !live.is_closed() => live,
-        _ => server.connect(Role::Reader).await?,
+async fn opened<'a>(server: &Server, asked: &'a mut Option<Asked>) -> Result<&'a Asked> {
+    let live = match asked.take() {
+        Some(live) if !live.session.is_closed() => live,
+        _ => {
+            let session = server.connect(Role::Reader).await?;
+            let look = session.prepare(LOOK).await;
+            let look = look.map_err(|error| server.failed(&error, "publications can't be read"))?;
+            Asked { session, look }
+        }
     };
-    Ok(session.insert(live))
+    Ok(asked.insert(live))
 }
 
 /// How far the log is written.

@@ -5,15 +5,14 @@
 //! a server that was put back to a base backup (which holds no slots), never leave a hole.
 //!
 //! The publication names tables, never all of them, and has no filter: a filter over columns outside of the replica identity makes
-//! the source's own updates fail. Its comment remembers which tables are captured: one that somebody else took out, or dropped and
-//! made again, is a gap, which nothing here mends in silence.
+//! the source's own updates fail. Its comment remembers which tables are captured, and by which membership: one that somebody else
+//! took out, or dropped and made again, is a gap, which nothing here mends in silence, whether it was put back or not.
 
+mod publication;
 mod slot;
 
-use std::collections::BTreeMap;
 use std::time::Duration;
 
-use serde::{Deserialize, Serialize};
 use sluice_types::{Error, ErrorKind, Result, TableId};
 use tokio::time::{Instant, sleep};
 
@@ -21,31 +20,21 @@ use crate::config::Server;
 use crate::connection::Session;
 use crate::errors::{literal, quote};
 use crate::protocol::replication::Lsn;
-use crate::schema::Table;
+use crate::schema::{self, Table};
+pub(crate) use publication::{Capture, LOOK, Look};
+use publication::{Memory, Publication, taken_out};
 pub(crate) use slot::Slot;
 
 /// How long transactions are waited for that changed a table before it was captured.
 const WRITERS_MAX: Duration = Duration::from_secs(10);
 const POLL: Duration = Duration::from_millis(50);
 
-/// What the comment of a publication says.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-struct Memory {
-    /// The slot's; changes whenever it is made.
-    #[serde(default)]
-    generation: String,
-    /// The OIDs of the captured tables.
-    tables: BTreeMap<String, u32>,
-    /// Tables that were added and that transactions may have changed before: no transaction below this number may be left. Without
-    /// a number it is not known yet.
-    #[serde(default)]
-    pending: BTreeMap<String, Option<u64>>,
-}
-
-/// A publication as the server has it.
-struct Publication {
-    tables: Vec<u32>,
-    memory: Memory,
+/// What is held at the source for a line.
+pub(crate) struct Held {
+    /// From where on.
+    pub start: Lsn,
+    pub generation: String,
+    pub capture: Capture,
 }
 
 /// One line's things at the source.
@@ -61,163 +50,118 @@ impl Keep<'_> {
         move |error| self.server.failed(&error, what)
     }
 
-    /// Makes sure that these tables are captured from now on, and says from where, and in which generation.
-    pub async fn hold(&self, tables: &[Table]) -> Result<(Lsn, String)> {
+    /// Makes sure that these tables are captured from now on.
+    pub async fn hold(&self, tables: &[Table]) -> Result<Held> {
         let mut slot = self.slot().await?;
         if slot.as_ref().is_some_and(|slot| !slot.ours) {
             let what = format!("the slot {} is of another database or plugin", self.name);
             return Err(Error::new(ErrorKind::CaptureBroken, what)
                 .remedy(format!("SELECT pg_drop_replication_slot({})", literal(self.name))));
         }
-        match self.publication().await? {
-            Some(publication) => self.extend(publication, tables).await?,
+        let mut memory = match self.publication().await?.and_then(Publication::remembered) {
+            Some((publication, memory)) => self.extend(&publication, memory, tables).await?,
             None => {
-                if slot.is_some() {
-                    // What was changed since the publication went is in no stream. The slot begins anew, and `open` then sees that
-                    // it begins after the checkpoint.
-                    tracing::warn!(slot = self.name, "its publication was dropped, so the slot is made anew");
+                if slot.take().is_some() {
+                    // What was changed meanwhile may be in no stream. The slot begins anew, and `open` then sees that it begins
+                    // after the checkpoint.
+                    let why = "its publication was dropped or altered, so the slot is made anew";
+                    tracing::warn!(slot = self.name, why);
                     self.drop_slot().await?;
-                    slot = None;
                 }
-                self.publish(tables).await?;
+                self.publish(tables).await?
             }
-        }
-        match slot {
-            Some(slot) => Ok((slot.confirmed, self.memory().await?.generation)),
+        };
+        let start = match slot {
+            Some(slot) => slot.confirmed,
             None => {
-                let generation = self.new_generation().await?;
-                Ok((self.make_slot().await?, generation))
+                self.begin_generation(&mut memory).await?;
+                self.make_slot().await?
             }
-        }
-    }
-
-    async fn memory(&self) -> Result<Memory> {
-        Ok(self.publication().await?.map(|publication| publication.memory).unwrap_or_default())
+        };
+        Ok(Held { start, generation: memory.generation.clone(), capture: memory.capture() })
     }
 
     /// Noted before the slot is made: one that nobody noted is never taken for one that was.
-    async fn new_generation(&self) -> Result<String> {
+    async fn begin_generation(&self, memory: &mut Memory) -> Result<()> {
         const WORD: &str = "SELECT left(md5(random()::text || clock_timestamp()::text), 8)";
         let row =
             self.session.query_one(WORD, &[]).await.map_err(self.failed("the server can't be asked"))?;
-        let mut memory = self.memory().await?;
         memory.generation = row.get(0);
-        self.run(&self.comment(&memory)?, "the publication could not be changed").await?;
-        Ok(memory.generation)
+        self.remember(memory).await
     }
 
-    async fn publication(&self) -> Result<Option<Publication>> {
-        const PUBLICATION: &str = "\
-            SELECT oid, puballtables, pubinsert AND pubupdate AND pubdelete AND pubtruncate AND pubviaroot, \
-                   obj_description(oid, 'pg_publication') \
-            FROM pg_catalog.pg_publication WHERE pubname = $1";
-        const TABLES: &str = "\
-            SELECT prrelid, to_jsonb(r)->>'prqual' IS NOT NULL OR to_jsonb(r)->>'prattrs' IS NOT NULL \
-            FROM pg_catalog.pg_publication_rel r WHERE prpubid = $1";
-        let failed = self.failed("publications can't be read");
-        let Some(row) = self.session.query_opt(PUBLICATION, &[&self.name]).await.map_err(&failed)? else {
-            return Ok(None);
-        };
-        let rows = self.session.query(TABLES, &[&row.get::<_, u32>(0)]).await.map_err(&failed)?;
-        let narrowed = rows.iter().any(|row| row.get(1));
-        if row.get(1) || !row.get::<_, bool>(2) || narrowed {
-            let what = format!("the publication {} was altered by somebody else", self.name);
-            return Err(Error::new(ErrorKind::CaptureBroken, what)
-                .remedy(format!("DROP PUBLICATION {}, then sluice resnapshot", quote(self.name))));
-        }
-        let memory = row.get::<_, Option<&str>>(3).and_then(|text| serde_json::from_str(text).ok());
-        let tables = rows.iter().map(|row| row.get(0)).collect();
-        Ok(Some(Publication { tables, memory: memory.unwrap_or_default() }))
-    }
-
-    fn comment(&self, memory: &Memory) -> Result<String> {
-        let text = serde_json::to_string(memory).map_err(|error| {
-            Error::new(ErrorKind::Internal, "a comment could not be written").because(error)
-        })?;
-        Ok(format!("COMMENT ON PUBLICATION {} IS {};", quote(self.name), literal(&text)))
+    async fn remember(&self, memory: &Memory) -> Result<()> {
+        self.run(&self.comment(memory)?, "the publication could not be changed").await
     }
 
     async fn run(&self, sql: &str, what: &'static str) -> Result<()> {
         self.session.batch_execute(sql).await.map_err(self.failed(what))
     }
 
-    /// Makes the publication. It comes before the slot: the stream looks it up as of each change.
-    async fn publish(&self, tables: &[Table]) -> Result<()> {
+    /// Makes the publication, in the place of what goes by its name. It comes before the slot: the stream looks it up as of each
+    /// change.
+    async fn publish(&self, tables: &[Table]) -> Result<Memory> {
         let names: Vec<String> = tables.iter().map(Table::from).collect();
-        let memory = Memory {
-            tables: tables.iter().map(|table| (table.id.to_string(), table.oid)).collect(),
-            ..Memory::default()
-        };
+        let name = quote(self.name);
         let sql = format!(
-            "BEGIN; CREATE PUBLICATION {} FOR TABLE {} WITH (publish_via_partition_root = true); {} COMMIT",
-            quote(self.name),
-            names.join(", "),
-            self.comment(&memory)?
+            "DROP PUBLICATION IF EXISTS {name}; \
+             CREATE PUBLICATION {name} FOR TABLE {} WITH (publish_via_partition_root = true)",
+            names.join(", ")
         );
-        self.run(&sql, "the publication could not be made").await
+        let mut memory = Memory::default();
+        let added: Vec<_> = tables.iter().map(|table| (table.id.to_string(), table.oid)).collect();
+        self.change(&sql, &mut memory, &added).await?;
+        Ok(memory)
     }
 
     /// Adds the tables that are new, and takes those away that are not wanted any more.
-    async fn extend(&self, publication: Publication, tables: &[Table]) -> Result<()> {
-        let Publication { tables: published, mut memory } = publication;
+    async fn extend(
+        &self,
+        publication: &Publication,
+        mut memory: Memory,
+        tables: &[Table],
+    ) -> Result<Memory> {
+        let before = memory.clone();
+        let alter =
+            |what: &str, table: &str| format!("ALTER PUBLICATION {} {what} TABLE {table};", quote(self.name));
         let mut sql = String::new();
+        let mut added = Vec::new();
         for table in tables {
             let name = table.id.to_string();
-            match (published.contains(&table.oid), memory.tables.get(&name)) {
-                (true, known) => {
-                    if known != Some(&table.oid) {
-                        memory.tables.insert(name, table.oid);
-                        sql.push(' ');
+            match memory.tables.get(&name) {
+                Some(known) if known.oid == table.oid && publication.still_has(known) => {}
+                Some(_) => return Err(taken_out(&table.id)),
+                None => {
+                    // Who else has added it may have given it a filter.
+                    if publication.has(table.oid) {
+                        sql.push_str(&alter("DROP", &table.from()));
                     }
-                }
-                (false, Some(_)) => return Err(self.broken(table)),
-                (false, None) => {
-                    memory.tables.insert(name.clone(), table.oid);
-                    memory.pending.insert(name, None);
-                    sql.push_str(&format!(
-                        "ALTER PUBLICATION {} ADD TABLE {};",
-                        quote(self.name),
-                        table.from()
-                    ));
+                    sql.push_str(&alter("ADD", &table.from()));
+                    memory.pending.insert(name.clone(), None);
+                    added.push((name, table.oid));
                 }
             }
         }
-        let unwanted = |name: &String| !tables.iter().any(|table| table.id.to_string() == *name);
-        let gone: Vec<(String, u32)> = memory
-            .tables
-            .iter()
-            .filter(|(name, _)| unwanted(name))
-            .map(|(name, oid)| (name.clone(), *oid))
-            .collect();
-        for (name, oid) in gone {
-            if published.contains(&oid) {
-                let id = TableId::parse(&name);
-                let table = format!("{}.{}", quote(&id.schema), quote(&id.name));
-                sql.push_str(&format!("ALTER PUBLICATION {} DROP TABLE {table};", quote(self.name)));
+        memory.tables.retain(|name, known| {
+            let wanted = tables.iter().any(|table| table.id.to_string() == *name);
+            if !wanted && publication.still_has(known) {
+                let id = TableId::parse(name);
+                sql.push_str(&alter("DROP", &format!("ONLY {}.{}", quote(&id.schema), quote(&id.name))));
             }
-            memory.tables.remove(&name);
-            memory.pending.remove(&name);
-            sql.push(' ');
-        }
-        if !sql.is_empty() {
-            let sql = format!("BEGIN; {sql} {} COMMIT", self.comment(&memory)?);
-            self.run(&sql, "the publication could not be changed").await?;
+            wanted
+        });
+        memory.pending.retain(|name, _| tables.iter().any(|table| table.id.to_string() == *name));
+        if memory != before {
+            self.change(&sql, &mut memory, &added).await?;
         }
         self.outwait_writers(memory, tables).await
     }
 
-    fn broken(&self, table: &Table) -> Error {
-        let what = "the table is not in the line's publication any more: it was taken out, or dropped and made again";
-        Error::new(ErrorKind::CaptureBroken, what)
-            .at_table(&table.id)
-            .remedy("Its changes were not captured for a time. Read it again: sluice resnapshot")
-    }
-
     /// A transaction that changed a table before it was captured, and that goes on, is in no stream with that change; a chunk that
     /// was read before it ends would not show it either. So no chunk is read before.
-    async fn outwait_writers(&self, mut memory: Memory, tables: &[Table]) -> Result<()> {
+    async fn outwait_writers(&self, mut memory: Memory, tables: &[Table]) -> Result<Memory> {
         if memory.pending.is_empty() {
-            return Ok(());
+            return Ok(memory);
         }
         const NEXT: &str = "SELECT pg_catalog.pg_snapshot_xmax(pg_catalog.pg_current_snapshot())::text";
         let failed = self.failed("open transactions can't be looked at");
@@ -226,7 +170,7 @@ impl Keep<'_> {
         for bound in memory.pending.values_mut() {
             bound.get_or_insert(next);
         }
-        self.run(&self.comment(&memory)?, "the publication could not be changed").await?;
+        self.remember(&memory).await?;
         let since = Instant::now();
         for (name, bound) in &memory.pending {
             let Some(table) = tables.iter().find(|table| table.id.to_string() == *name) else { continue };
@@ -246,7 +190,8 @@ impl Keep<'_> {
             }
         }
         memory.pending.clear();
-        self.run(&self.comment(&memory)?, "the publication could not be changed").await
+        self.remember(&memory).await?;
+        Ok(memory)
     }
 
     /// A process whose transaction is older than `bound` and holds a writer's lock on the table, or on a partition of it.
@@ -269,18 +214,24 @@ impl Keep<'_> {
 
     /// Gives up tables whose capture has a gap, so that the next `hold` captures them anew. Says whether there were any.
     pub async fn forget_broken(&self, tables: &[TableId]) -> Result<bool> {
-        let Some(Publication { tables: published, mut memory }) = self.publication().await? else {
+        let Some((publication, mut memory)) = self.publication().await?.and_then(Publication::remembered)
+        else {
             return Ok(false);
         };
+        let names: Vec<TableId> = tables.iter().map(schema::qualify).collect();
+        let found = schema::load(self.server, self.session, &names).await?;
         let before = memory.tables.len();
-        memory.tables.retain(|name, oid| {
-            published.contains(oid)
-                || !tables.iter().any(|table| crate::schema::qualify(table).to_string() == *name)
-        });
+        for (name, table) in names.iter().zip(found) {
+            memory.tables.retain(|captured, known| {
+                let whole = table.as_ref().is_some_and(|table| table.oid == known.oid)
+                    && publication.still_has(known);
+                whole || *captured != name.to_string()
+            });
+        }
         if memory.tables.len() == before {
             return Ok(false);
         }
-        self.run(&self.comment(&memory)?, "the publication could not be changed").await?;
+        self.remember(&memory).await?;
         Ok(true)
     }
 

@@ -17,7 +17,7 @@ use crate::connection::Session;
 use crate::delivered::visibility;
 use crate::endpoint::Database;
 use crate::keeper;
-use crate::maintain::Keep;
+use crate::maintain::{Capture, Held, Keep};
 use crate::names;
 use crate::protocol::client::Client;
 use crate::protocol::cursor::malformed;
@@ -43,6 +43,8 @@ pub(crate) struct PostgresSource {
     identity: Option<Arc<str>>,
     /// What `hold` holds.
     held: Option<FollowedTables>,
+    /// By what it is captured.
+    capture: Capture,
     /// Of the capture, and the server's timeline: `ab12cd34/1`. Part of every position.
     generation: Arc<str>,
     timeline: u32,
@@ -70,6 +72,7 @@ pub(crate) async fn open(database: &Database, line: &LineContext) -> Result<Box<
         replication: None,
         identity: None,
         held: None,
+        capture: Capture::default(),
         generation: "".into(),
         timeline: 0,
         rereader: None,
@@ -172,7 +175,9 @@ impl Source for PostgresSource {
             followed.insert(schema.table.clone(), Followed { table, schema: schema.clone() });
         }
         // I5: made durable by the server before it answers.
-        let (start, generation) = self.keep().hold(&held).await.map_err(|error| self.server.at(error))?;
+        let held = self.keep().hold(&held).await.map_err(|error| self.server.at(error))?;
+        let Held { start, generation, capture } = held;
+        self.capture = capture;
         self.held = Some(Arc::new(followed));
         self.rereader = None;
         self.timeline = self.system().await?.1;
@@ -199,19 +204,21 @@ impl Source for PostgresSource {
             .stream
             .as_mut()
             .ok_or_else(|| Error::new(ErrorKind::Internal, "the stream was read before it was opened"))?;
-        stream.delivery.next(limits).await
+        stream.next(limits).await.map_err(|error| self.server.at(error))
     }
 
     async fn head(&mut self) -> Result<Position> {
         // The stream passes it, on an idle source too.
-        match keeper::beat(&self.server, &self.session).await {
-            Ok(head) => Ok(head.position(&self.generation)),
+        let head = match keeper::beat(&self.server, &self.session).await {
             Err(error) if error.kind() == ErrorKind::Permission => {
                 tracing::debug!(%error, "the head is the end of the log");
-                Ok(keeper::log_end(&self.server, &self.session).await?.position(&self.generation))
+                keeper::log_end(&self.server, &self.session).await?
             }
-            Err(error) => Err(error),
-        }
+            head => head?,
+        };
+        // Whoever goes that far has everything up to there.
+        self.keep().verify(&self.capture).await.map_err(|error| self.server.at(error))?;
+        Ok(head.position(&self.generation))
     }
 
     async fn chunks(&mut self) -> Result<Box<dyn ChunkReader>> {

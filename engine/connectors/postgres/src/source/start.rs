@@ -4,9 +4,9 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64};
 use std::time::Duration;
 
-use sluice_types::ports::StreamStart;
+use sluice_types::ports::{Read, ReadLimits, StreamStart};
 use sluice_types::{Error, ErrorKind, Position, Result};
-use tokio::sync::{mpsc, watch};
+use tokio::sync::{mpsc, oneshot, watch};
 
 use super::PostgresSource;
 use super::fit::awaits;
@@ -42,6 +42,31 @@ pub(super) struct Streaming {
     pub settled: bool,
     /// The end of the last transaction that had changes.
     pub changed: Arc<AtomicU64>,
+    /// Something is missing from the stream; `None`: nobody watches any more.
+    pub broken: Option<oneshot::Receiver<Error>>,
+}
+
+impl Streaming {
+    /// Waits until something is missing from the stream. Cancel safe.
+    async fn is_broken(broken: &mut Option<oneshot::Receiver<Error>>) -> Error {
+        if let Some(telling) = broken {
+            let told = telling.await;
+            *broken = None;
+            if let Ok(error) = told {
+                return error;
+            }
+        }
+        std::future::pending().await
+    }
+
+    /// The next changes, until something is missing from them. Cancel safe.
+    pub async fn next(&mut self, limits: &ReadLimits) -> Result<Read> {
+        tokio::select! {
+            biased;
+            error = Self::is_broken(&mut self.broken) => Err(error),
+            read = self.delivery.next(limits) => read,
+        }
+    }
 }
 
 impl PostgresSource {
@@ -117,6 +142,7 @@ impl PostgresSource {
         let delivered = Arc::new(Delivered::default());
         let passed = Arc::new(AtomicU64::new(slot.confirmed.0));
         let changed = Arc::new(AtomicU64::new(0));
+        let (broken_to, broken) = oneshot::channel();
         let earlier = Arc::new(AtomicU64::new(if from.part > 0 { 0 } else { start.0 }));
         let status_every = match patience {
             0 => pump::STATUS_EVERY,
@@ -143,6 +169,9 @@ impl PostgresSource {
             // Where commits wait for this very stream, to keep their log until they are visible would wait for ever.
             withholds: !awaits(standbys, &self.server.application_name),
             beats: AtomicBool::new(true),
+            publication: self.name.clone(),
+            capture: self.capture.clone(),
+            broken: Some(broken_to),
         };
         tokio::spawn(keeper.run());
         let setup = Setup {
@@ -171,6 +200,7 @@ impl PostgresSource {
             slot_start: slot.confirmed,
             settled: false,
             changed,
+            broken: Some(broken),
         })
     }
 

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use sluice_types::ports::{Read, ReadLimits, Source, StreamStart};
+use sluice_types::ports::{Endpoint, Read, ReadLimits, Source, StreamStart};
 use sluice_types::{
     Chunk, Error, Event, KeyRange, Position, Result, TableId, TableSchema, Transaction, Value,
 };
@@ -32,7 +32,17 @@ impl Follow {
         tables: &[&str],
         from: Option<Position>,
     ) -> Result<Self> {
-        let mut source = place.endpoint().source(&line(pipeline)).await?;
+        Self::on(place.endpoint(), pipeline, tables, from).await
+    }
+
+    /// The same of a database that is configured otherwise.
+    pub async fn on(
+        endpoint: Arc<dyn Endpoint>,
+        pipeline: &str,
+        tables: &[&str],
+        from: Option<Position>,
+    ) -> Result<Self> {
+        let mut source = endpoint.source(&line(pipeline)).await?;
         source.identity().await?;
         let tables: Vec<TableId> = tables.iter().map(|name| TableId::new("public", name)).collect();
         let schemas = source.schemas(&tables).await?;

@@ -8,6 +8,7 @@ mod conformance;
 mod follow;
 mod harness;
 mod order;
+mod publication;
 mod restore;
 mod slot;
 mod stream;

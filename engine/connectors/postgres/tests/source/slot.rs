@@ -9,9 +9,9 @@ use sluice_types::{ErrorKind, Value};
 use crate::follow::{Follow, LIMITS};
 use crate::harness::Place;
 
-const SLOT: &str = "sluice_01234567_p";
+pub const SLOT: &str = "sluice_01234567_p";
 
-async fn filled() -> (Place, Follow) {
+pub async fn filled() -> (Place, Follow) {
     let place = Place::start();
     place.sql("CREATE TABLE t(id int PRIMARY KEY, a text); INSERT INTO t VALUES (1, 'x')");
     let mut follow = Follow::start(&place, &["t"]).await;
@@ -20,7 +20,7 @@ async fn filled() -> (Place, Follow) {
     (place, follow)
 }
 
-async fn eventually(place: &Place, query: &str) {
+pub async fn eventually(place: &Place, query: &str) {
     for _ in 0..200 {
         if place.sql(query)[0][0].as_deref() == Some("t") {
             return;

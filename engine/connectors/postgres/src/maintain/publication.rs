@@ -1,0 +1,241 @@
+//! The publication: looked at in one view, and compared with what is remembered of it.
+//!
+//! The server looks a publication up as of each change. So whatever was out of it for a time, or published otherwise, is missing
+//! from the stream, though afterwards everything looks as before. But it is not the same: a table that is put back has another
+//! membership, whose number tells; a publication that is made again has another number; and whoever alters what it publishes
+//! writes its row anew. A publication `FOR ALL TABLES` has no memberships: such a one is never ours, and is known by its row alone.
+
+use std::collections::BTreeMap;
+
+use serde::{Deserialize, Serialize};
+use sluice_types::{Error, ErrorKind, Result, TableId, Visibility};
+use tokio_postgres::{Row, ToStatement};
+
+use super::Keep;
+use crate::config::Server;
+use crate::connection::Session;
+use crate::delivered::visibility;
+use crate::errors::{literal, quote};
+
+/// What transactions see now, and the publication `$1` as they see it: whether it is there or not, one row.
+pub(crate) const LOOK: &str = "\
+    SELECT pg_catalog.pg_current_snapshot()::text, p.oid::text || '/' || p.xmin::text, \
+           pg_catalog.obj_description(p.oid, 'pg_publication'), \
+           ARRAY(SELECT r.prrelid FROM pg_catalog.pg_publication_rel r WHERE r.prpubid = p.oid ORDER BY r.oid), \
+           ARRAY(SELECT r.oid FROM pg_catalog.pg_publication_rel r WHERE r.prpubid = p.oid ORDER BY r.oid) \
+    FROM (SELECT) one LEFT JOIN pg_catalog.pg_publication p ON p.pubname = $1";
+
+/// One look.
+pub(crate) struct Look {
+    pub visibility: Visibility,
+    pub publication: Option<Publication>,
+}
+
+/// A publication as the server has it.
+pub(crate) struct Publication {
+    /// Another one after it was made again, or altered.
+    identity: String,
+    /// The numbers of its memberships, by the OIDs of their tables.
+    members: BTreeMap<u32, u32>,
+    memory: Option<Memory>,
+}
+
+/// What the comment of a publication says.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub(super) struct Memory {
+    /// The slot's; changes whenever it is made.
+    pub generation: String,
+    /// Of the publication that the comment was written for.
+    pub publication: String,
+    /// The captured tables.
+    pub tables: BTreeMap<String, Captured>,
+    /// Tables that were added and that transactions may have changed before: no transaction below this number may be left. Without
+    /// a number it is not known yet.
+    #[serde(default)]
+    pub pending: BTreeMap<String, Option<u64>>,
+}
+
+/// A table that is captured.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(super) struct Captured {
+    pub oid: u32,
+    /// The number of its membership.
+    pub member: u32,
+}
+
+/// What a session relies on.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Capture {
+    publication: String,
+    tables: Vec<(TableId, Captured)>,
+}
+
+impl Look {
+    /// Looks at the publication of this name by the statement [`LOOK`].
+    pub async fn at<S: ?Sized + ToStatement>(
+        server: &Server,
+        session: &Session,
+        look: &S,
+        name: &str,
+    ) -> Result<Self> {
+        let row = session.query_one(look, &[&name]).await;
+        let row = row.map_err(|error| server.failed(&error, "publications can't be read"))?;
+        Ok(Look { visibility: visibility(row.get(0))?, publication: Publication::of(&row) })
+    }
+}
+
+impl Publication {
+    fn of(row: &Row) -> Option<Self> {
+        let identity = row.get::<_, Option<String>>(1)?;
+        let memory = row.get::<_, Option<&str>>(2).and_then(|text| serde_json::from_str(text).ok());
+        let (tables, numbers): (Vec<u32>, Vec<u32>) = (row.get(3), row.get(4));
+        Some(Publication { identity, members: tables.into_iter().zip(numbers).collect(), memory })
+    }
+
+    /// With what is remembered of it; `None`: nothing, or of another one. Then nobody knows what it published.
+    pub(super) fn remembered(mut self) -> Option<(Self, Memory)> {
+        let memory = self.memory.take().filter(|memory| memory.publication == self.identity)?;
+        Some((self, memory))
+    }
+
+    /// Whether it publishes a table.
+    pub(super) fn has(&self, table: u32) -> bool {
+        self.members.contains_key(&table)
+    }
+
+    /// Whether it publishes a table as it did when that was captured, and has ever since.
+    pub(super) fn still_has(&self, captured: &Captured) -> bool {
+        self.members.get(&captured.oid) == Some(&captured.member)
+    }
+
+    /// Remembers tables that were added to it.
+    pub(super) fn remember_in(self, memory: &mut Memory, added: &[(String, u32)]) -> Result<()> {
+        if memory.publication.is_empty() {
+            memory.publication = self.identity;
+        }
+        for (name, oid) in added {
+            let member = self.members.get(oid).ok_or_else(|| {
+                Error::new(ErrorKind::Busy, "the publication was altered while the line was starting")
+            })?;
+            memory.tables.insert(name.clone(), Captured { oid: *oid, member: *member });
+        }
+        Ok(())
+    }
+}
+
+impl Memory {
+    /// What the session relies on.
+    pub fn capture(&self) -> Capture {
+        let tables = self.tables.iter().map(|(name, captured)| (TableId::parse(name), captured.clone()));
+        Capture { publication: self.publication.clone(), tables: tables.collect() }
+    }
+}
+
+impl Capture {
+    /// Proves that everything up to now is in the stream.
+    pub fn verify(&self, found: Option<&Publication>) -> Result<()> {
+        let Some(found) = found.filter(|found| found.identity == self.publication) else {
+            return Err(altered());
+        };
+        match self.tables.iter().find(|(_, captured)| !found.still_has(captured)) {
+            Some((table, _)) => Err(taken_out(table)),
+            None => Ok(()),
+        }
+    }
+}
+
+fn altered() -> Error {
+    let what = "the publication was dropped or altered by somebody else, and what was changed meanwhile may not be in the stream";
+    Error::new(ErrorKind::CaptureBroken, what)
+        .remedy("sluice resnapshot PIPELINE, then sluice resume PIPELINE: slot and publication are made anew")
+}
+
+/// The capture of a table has a gap.
+pub(super) fn taken_out(table: &TableId) -> Error {
+    let what =
+        "the table was out of the line's publication for a time: it was taken out, or dropped and made again";
+    Error::new(ErrorKind::CaptureBroken, what).at_table(table).remedy(format!(
+        "Its changes were not captured then. Read it again: sluice resnapshot PIPELINE --table {table}, then sluice resume PIPELINE"
+    ))
+}
+
+impl Keep<'_> {
+    /// The line's publication.
+    pub(super) async fn publication(&self) -> Result<Option<Publication>> {
+        Ok(Look::at(self.server, self.session, LOOK, self.name).await?.publication)
+    }
+
+    /// Proves that everything up to now is in the stream.
+    pub async fn verify(&self, capture: &Capture) -> Result<()> {
+        capture.verify(self.publication().await?.as_ref())
+    }
+
+    pub(super) fn comment(&self, memory: &Memory) -> Result<String> {
+        let text = serde_json::to_string(memory).map_err(|error| {
+            Error::new(ErrorKind::Internal, "a comment could not be written").because(error)
+        })?;
+        Ok(format!("COMMENT ON PUBLICATION {} IS {};", quote(self.name), literal(&text)))
+    }
+
+    /// Alters the publication and remembers it, both or neither.
+    pub(super) async fn change(&self, sql: &str, memory: &mut Memory, added: &[(String, u32)]) -> Result<()> {
+        const WHAT: &str = "the publication could not be changed";
+        self.run("BEGIN", WHAT).await?;
+        let changed = async {
+            self.run(sql, WHAT).await?;
+            let publication = self.publication().await?;
+            let gone =
+                || Error::new(ErrorKind::Busy, "the publication was dropped while the line was starting");
+            publication.ok_or_else(gone)?.remember_in(memory, added)?;
+            self.run(&self.comment(memory)?, WHAT).await
+        };
+        match changed.await {
+            Ok(()) => self.run("COMMIT", WHAT).await,
+            Err(error) => {
+                // A session that can't even do this is of no use to anybody.
+                drop(self.run("ROLLBACK", WHAT).await);
+                Err(error)
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn found(identity: &str, members: &[(u32, u32)]) -> Publication {
+        Publication { identity: identity.into(), members: members.iter().copied().collect(), memory: None }
+    }
+
+    #[test]
+    fn whatever_was_out_of_it_for_a_time_is_known() {
+        let mut memory = Memory::default();
+        let added = [("public.t".to_string(), 7), ("public.u".to_string(), 8)];
+        found("1/10", &[(7, 70), (8, 80), (9, 90)]).remember_in(&mut memory, &added).unwrap();
+        let capture = memory.capture();
+        let verify = |found| capture.verify(Some(&found));
+        verify(found("1/10", &[(7, 70), (8, 80)])).unwrap();
+        for (other, table) in [
+            (found("1/10", &[(7, 70), (8, 81)]), Some("public.u")),
+            (found("1/10", &[(8, 80)]), Some("public.t")),
+            (found("1/11", &[(7, 70), (8, 80)]), None),
+            (found("2/10", &[(7, 70), (8, 80)]), None),
+        ] {
+            let error = verify(other).unwrap_err();
+            assert_eq!(error.kind(), ErrorKind::CaptureBroken);
+            assert_eq!(error.place().table.as_ref().map(ToString::to_string).as_deref(), table);
+        }
+        assert!(capture.verify(None).is_err());
+        assert!(found("1/10", &[(7, 70)]).remember_in(&mut memory, &added).is_err());
+    }
+
+    #[test]
+    fn a_comment_counts_only_for_the_publication_that_it_was_written_for() {
+        let memory = Memory { publication: "1/10".into(), ..Memory::default() };
+        let with = |identity| Publication { memory: Some(memory.clone()), ..found(identity, &[]) };
+        assert!(with("1/10").remembered().is_some());
+        assert!(with("1/11").remembered().is_none());
+        assert!(found("1/10", &[]).remembered().is_none());
+    }
+}
