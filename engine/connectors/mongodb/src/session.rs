@@ -1,14 +1,15 @@
 //! The server sessions of writers, and the end of what a writer has left open in its own.
 //!
 //! A transaction whose client is gone holds its locks until the server's `transactionLifetimeLimitSeconds` are over, a minute by
-//! default. So each checkpoint says in which session it was written, and who takes the line over has the server end that one.
+//! default. So a writer says beside the checkpoint in which session it writes, and who takes the line over has the server end that
+//! one.
 
 use std::collections::HashSet;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use mongodb::bson::{Document, RawDocumentBuf, doc};
-use mongodb::options::{ReadConcern, ReadPreference};
+use mongodb::options::{ReadConcern, ReadPreference, WriteConcern};
 use mongodb::{Client, ClientSession};
 use sluice_types::{PipelineId, Result};
 use tokio::task::JoinHandle;
@@ -17,8 +18,8 @@ use crate::connection::Server;
 use crate::plan::ID;
 use crate::sink::CHECKPOINTS;
 
-/// The field of a checkpoint's document with the id of the session in which it was saved.
-pub(crate) const SESSION: &str = "session";
+/// The field of a writer's document with its session's id.
+const SESSION: &str = "session";
 
 /// How often a server is told to forget a session, and the pause in between.
 const KILLS_MAX: usize = 20;
@@ -52,11 +53,13 @@ pub(crate) struct Sessions {
     aborting: Option<JoinHandle<ClientSession>>,
     /// The session that is marked as in use.
     marked: Option<Vec<u8>>,
+    /// Whose writer it is said to be.
+    announced: Option<(PipelineId, Document)>,
 }
 
 impl Sessions {
     pub fn new(server: Arc<Server>) -> Self {
-        Sessions { server, session: None, aborting: None, marked: None }
+        Sessions { server, session: None, aborting: None, marked: None, announced: None }
     }
 
     /// The session, with no transaction open.
@@ -113,37 +116,51 @@ impl Sessions {
         });
     }
 
-    /// Has the server end what the line's last writer may have left open, in this process or in one that is gone. One that still
-    /// runs is fenced off by who asks for this (I6), and learns of it a little earlier.
-    pub async fn end_predecessor(&self, pipeline: &PipelineId) -> Result<()> {
+    /// Says in the target that the line is written in this session from now on, before anything is. What its last writer may have
+    /// left open, in this process or in one that is gone, is ended first; one that still runs is fenced off by who asks for this (I6),
+    /// and learns of it a little earlier.
+    pub async fn announce(&mut self, pipeline: &PipelineId, session: &Document) -> Result<()> {
+        if self.announced.as_ref().is_some_and(|(of, id)| of == pipeline && id == session) {
+            return Ok(());
+        }
         let connected = self.server.connect().await?;
         let checkpoints = connected.database.collection::<Document>(CHECKPOINTS);
         let read = checkpoints
-            .find_one(doc! { ID: &*pipeline.0 })
-            .projection(doc! { SESSION: 1 })
+            .find_one(writer(pipeline))
             .read_concern(ReadConcern::local())
             .selection_criteria(ReadPreference::Primary.into());
-        let found = self.server.within("the checkpoint can't be read", read).await?;
-        let Some(session) = found.as_ref().and_then(|found| found.get_document(SESSION).ok()) else {
-            return Ok(());
-        };
-        if self.server.writers.has(session) {
-            return Ok(());
-        }
-        match tokio::time::timeout(self.server.config.timeouts.operation, kill(&connected.client, session))
-            .await
+        let found = self.server.within("the line's last writer can't be read", read).await?;
+        if let Some(last) = found.as_ref().and_then(|found| found.get_document(SESSION).ok())
+            && last != session
+            && !self.server.writers.has(last)
         {
+            self.end(&connected.client, last).await?;
+        }
+        let say = checkpoints
+            .update_one(writer(pipeline), doc! { "$set": { SESSION: session } })
+            .upsert(true)
+            .write_concern(WriteConcern::nodes(1));
+        self.server.within("the line's writer can't be noted", say).await?;
+        self.announced = Some((pipeline.clone(), session.clone()));
+        Ok(())
+    }
+
+    async fn end(&self, client: &Client, session: &Document) -> Result<()> {
+        const WHAT: &str = "the session of the line's last writer can't be ended";
+        match tokio::time::timeout(self.server.config.timeouts.operation, kill(client, session)).await {
             Ok(Ok(_)) => {}
             // What it has left ends by itself; until then the line is told that rows are held, and tries again.
-            Ok(Err(error)) => {
-                tracing::warn!(database = %self.server.config.name, %error, "the session of the line's last writer can't be ended");
-            }
-            Err(_) => {
-                return Err(self.server.timed_out("the session of the line's last writer can't be ended"));
-            }
+            Ok(Err(error)) => tracing::warn!(database = %self.server.config.name, %error, "{WHAT}"),
+            Err(_) => return Err(self.server.timed_out(WHAT)),
         }
         Ok(())
     }
+}
+
+/// The document beside the checkpoint that says in which session it is written: not the checkpoint's own, which is held while a
+/// transaction is open.
+pub(crate) fn writer(pipeline: &PipelineId) -> Document {
+    doc! { ID: { "writer_of": &*pipeline.0 } }
 }
 
 impl Drop for Sessions {

@@ -14,7 +14,7 @@ use crate::connection::{Connected, Server, standalone};
 use crate::errors::{NAMESPACE_EXISTS, code_of};
 use crate::plan::Plan;
 use crate::preflight;
-use crate::session::Sessions;
+use crate::session::{Sessions, writer};
 use crate::transaction::MongoTx;
 
 /// The collection of the checkpoints.
@@ -178,6 +178,8 @@ impl Sink for MongoSink {
         let checkpoints = self.checkpoints().await?;
         self.claim = None;
         let work = checkpoints.delete_one(doc! { "_id": &*pipeline.0 }).write_concern(durable(&self.server));
+        self.server.within("the checkpoint can't be removed", work).await?;
+        let work = checkpoints.delete_one(writer(pipeline));
         self.server.within("the checkpoint can't be removed", work).await.map(drop)
     }
 }

@@ -23,7 +23,6 @@ use crate::endpoint::TRANSACTION_BYTES;
 use crate::errors::{fenced, is_conflict, is_unknown_commit};
 use crate::key::{FoldKey, push_raw};
 use crate::plan::{ID, Plan};
-use crate::session::SESSION;
 use crate::sink::{CHECKPOINTS, Claim, MongoSink, durable, read_checkpoint};
 use crate::work::{Answer, CLAIMS, Work, ask};
 use crate::write::{Limits, Reply};
@@ -87,6 +86,14 @@ impl<'a> MongoTx<'a> {
         };
         tx.start().await.map_err(|fault| tx.failed(fault, "no transaction can be begun"))?;
         Ok(tx)
+    }
+
+    /// Nothing that is left open is to be in anybody's way.
+    async fn announce(&mut self, pipeline: &PipelineId) -> Result<()> {
+        match &self.session {
+            Some(session) => self.sink.sessions.announce(pipeline, session.id()).await,
+            None => Ok(()),
+        }
     }
 
     fn session(&mut self) -> std::result::Result<&mut ClientSession, Fault> {
@@ -304,9 +311,7 @@ impl SinkTx for MongoTx<'_> {
 
     /// Takes the checkpoint's document for this transaction: who else would write it is in conflict with it, and waits.
     async fn checkpoint(&mut self, pipeline: &PipelineId) -> Result<Option<Checkpoint>> {
-        if self.sink.claim.is_none() {
-            self.sink.sessions.end_predecessor(pipeline).await?;
-        }
+        self.announce(pipeline).await?;
         let claim = doc! {
             "findAndModify": CHECKPOINTS,
             "query": { ID: &*pipeline.0 },
@@ -328,9 +333,8 @@ impl SinkTx for MongoTx<'_> {
             Some(epoch) => Bson::Int64(epoch as i64),
             None => Bson::Document(doc! { "$exists": false }),
         };
-        let session = self.session.as_ref().map(|session| session.id().clone());
+        self.announce(&checkpoint.pipeline).await?;
         let set = doc! {
-            SESSION: session,
             "epoch": checkpoint.epoch as i64,
             "position": checkpoint.position.text(),
             "checkpoint": text,

@@ -8,7 +8,9 @@ use sluice_servers::bson::doc;
 use sluice_types::ports::{Sink, Written};
 use sluice_types::{Change, ColumnType, Error, ErrorKind, Row, TableId, TableSchema, Value};
 
-use crate::harness::{Place, checkpoint, delete, event, insert, row, table, target, update, write};
+use crate::harness::{
+    Place, checkpoint, delete, endpoint, event, insert, line, row, table, target, update, write,
+};
 
 #[tokio::test]
 async fn the_key_is_the_id_alone_or_as_a_document() {
@@ -358,7 +360,9 @@ async fn fill(sink: &mut Box<dyn Sink>, t: &Arc<TableSchema>) {
 #[tokio::test]
 async fn only_one_engine_saves_a_checkpoint() {
     let place = Place::new();
-    let (mut one, mut two) = (place.sink().await, place.sink().await);
+    // Of one process: what another has left open is ended.
+    let endpoint = endpoint(&place.server.url(), &place.database, json!({}));
+    let (mut one, mut two) = (endpoint.sink(&line()).await.unwrap(), endpoint.sink(&line()).await.unwrap());
     one.prepare(&[]).await.unwrap();
     for taken in [false, true] {
         let mut first = one.begin().await.unwrap();
