@@ -23,6 +23,8 @@ pub(crate) fn kind_of_code(code: i32) -> ErrorKind {
         LOCK_TIMEOUT | WRITE_CONFLICT | 46 | 267 => ErrorKind::Busy,
         // TransactionTooOld, SnapshotTooOld, SnapshotUnavailable, NoSuchTransaction, TransactionExceededLifetimeLimitSeconds
         225 | SNAPSHOT_TOO_OLD | SNAPSHOT_UNAVAILABLE | 251 | 290 => ErrorKind::Busy,
+        // TransactionTooLargeForCache: what is held at the same time was. Ours is bounded (`large_transactions`).
+        388 => ErrorKind::Busy,
         // Interrupted, ConnectionPoolExpired, CursorNotFound, IngressRequestRateLimitExceeded
         11601 | 317 | 43 | 462 => ErrorKind::Busy,
         // UnsatisfiableWriteConcern, WriteConcernFailed, MaxTimeMSExpired, ExceededTimeLimit
@@ -39,8 +41,8 @@ pub(crate) fn kind_of_code(code: i32) -> ErrorKind {
         10334 | 17419 | 17420 | 17280 | 15 => ErrorKind::ValueUnrepresentable,
         // BadValue, DottedFieldName, DollarPrefixedFieldName, InvalidIdField, EmptyFieldName, ImmutableField
         2 | 57 | 52 | 53 | 56 | 66 => ErrorKind::ValueUnrepresentable,
-        // TransactionTooLargeForCache, TransactionTooLarge
-        313 | 257 => ErrorKind::TransactionTooLarge,
+        // TransactionTooLarge
+        257 => ErrorKind::TransactionTooLarge,
         // NamespaceNotFound, InvalidNamespace, CommandNotSupportedOnView, OperationNotSupportedInTransaction
         26 | 73 | 166 | 263 => ErrorKind::TargetSchema,
         // IllegalOperation: transaction numbers on a standalone server
@@ -170,10 +172,10 @@ mod tests {
 
     #[test]
     fn faults_of_the_server_are_never_an_event_s() {
-        for code in [6, 91, 112, 189, 251, 290, 10107, 11600, 14031, 50, 64, 100, 24, 246] {
+        for code in [6, 91, 112, 189, 251, 290, 388, 10107, 11600, 14031, 50, 64, 100, 24, 246] {
             assert_eq!(kind_of_code(code).disposition(), Disposition::Retry, "{code}");
         }
-        for code in [13, 18, 26, 166, 257, 313] {
+        for code in [13, 18, 26, 166, 257] {
             assert_eq!(kind_of_code(code).disposition(), Disposition::Pause, "{code}");
         }
         for code in [11000, 121, 10334, 17419, 66] {

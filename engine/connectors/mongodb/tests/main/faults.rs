@@ -93,6 +93,20 @@ async fn what_a_dead_engine_has_left_open_is_ended_by_the_next() {
     assert_eq!(found.position.number(), Some(2));
 }
 
+/// What others hold in the cache meanwhile is not this line's fault.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_full_cache_is_waited_for() {
+    let place = Suffering::start(json!({}));
+    let mut sink = place.begun().await;
+    let data = doc! { "failCommands": ["insert", "update"], "errorCode": 388 };
+    let fail = doc! { "configureFailPoint": "failCommand", "mode": { "times": 1 }, "data": data };
+    place.server.command("admin", fail);
+    let mut tx = sink.begin().await.unwrap();
+    let error = tx.write(&[insert(&table("t"), 2, "x", 2)]).await.unwrap_err();
+    assert_retried(&error);
+    assert!(error.to_string().contains("TransactionTooLargeForCache"), "{error}");
+}
+
 /// Two lines of one process: the driver may give the session that the first has left to the second.
 #[tokio::test]
 async fn a_session_that_another_line_writes_in_is_not_ended() {
