@@ -55,7 +55,7 @@ pub(crate) struct ReaderState {
     demand: Option<oneshot::Sender<Work>>,
     /// What it will get.
     pub pending: Option<Work>,
-    /// The last read was as full as it may be: there is more.
+    /// The source said so, or the last read was as full as it may be: there is more.
     backlog: bool,
     /// The last transaction let through goes on.
     pub open: bool,
@@ -281,7 +281,7 @@ impl Reader {
         let passage = Passage::Stream { end: batch.end().cloned(), open: open_piece(&batch) };
         let weight = batch.weight();
         let limits = self.limits();
-        self.state.backlog = batch.events.len() >= limits.rows || weight >= limits.bytes;
+        self.state.backlog = batch.behind || batch.events.len() >= limits.rows || weight >= limits.bytes;
         self.count_read(batch.events.len(), weight);
         let mut events = batch.events;
         self.drop_older(&mut events, &batch.transactions);

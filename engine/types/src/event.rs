@@ -164,6 +164,9 @@ pub struct Batch {
     pub events: Vec<Event>,
     /// The last transaction goes on in the next batch: the target's transaction stays open until it has come whole (I4).
     pub open: bool,
+    /// The source has more at hand, and nobody waits for this to be seen at once: it pays to gather more for one transaction of the
+    /// target.
+    pub behind: bool,
 }
 
 impl Batch {

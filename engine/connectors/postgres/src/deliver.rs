@@ -107,6 +107,7 @@ impl Delivery {
             batch.transactions.push((*piece.transaction).clone());
         }
         let number = (batch.transactions.len() - 1) as u32;
+        batch.behind = piece.behind;
         let room = rows.saturating_sub(batch.events.len());
         if piece.events.len() <= room && self.weight + piece.weight <= bytes {
             self.weight += piece.weight;
@@ -179,6 +180,7 @@ mod tests {
             events: vec![event; events],
             weight: events,
             last,
+            behind: false,
         })
     }
 

@@ -7,4 +7,5 @@ pub mod client;
 pub mod cursor;
 pub mod pgoutput;
 pub mod replication;
+pub mod thread;
 pub mod wire;

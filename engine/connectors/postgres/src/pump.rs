@@ -22,6 +22,47 @@ const SHUTDOWN_WITHIN: Duration = Duration::from_secs(4);
 /// A server that does not take a status for so long is gone.
 const STATUS_TIMEOUT: Duration = Duration::from_secs(20);
 
+/// After this many reads in quick succession the next one waits a little, and brings all that has come meanwhile.
+const QUICK_READS: u32 = 16;
+/// Reads that are less far apart are in quick succession.
+const QUICK: Duration = Duration::from_millis(1);
+/// How long such a read waits. A Unix socket holds less than 100 KiB of small messages, and then the server waits for us.
+const REST: Duration = Duration::from_micros(400);
+/// A wait that brought less was for nothing.
+const WORTH_BYTES: usize = 8 << 10;
+
+/// When the socket is read next.
+pub(crate) struct Pace {
+    quick: u32,
+    last: Instant,
+    /// Whether the next read waits.
+    rests: bool,
+}
+
+impl Pace {
+    pub fn new() -> Self {
+        Pace { quick: 0, last: Instant::now(), rests: false }
+    }
+
+    /// Looks at a read that has brought so many bytes, and left none or some.
+    fn after(&mut self, bytes: usize, drained: bool) {
+        let now = Instant::now();
+        let quick = if self.rests { bytes >= WORTH_BYTES } else { now - self.last < QUICK };
+        self.quick = if quick { self.quick.saturating_add(1) } else { 0 };
+        self.last = now;
+        self.rests = drained && self.quick >= QUICK_READS;
+    }
+
+    /// The next block. Cancel safe.
+    async fn block(&self, wire: &mut Wire) -> Result<Bytes> {
+        if self.rests {
+            // Finer than the runtime's clock, and the thread is ours: see `OwnThread`.
+            std::thread::sleep(REST);
+        }
+        wire.block().await
+    }
+}
+
 /// The task that owns the socket.
 pub(crate) struct Pump {
     pub wire: Wire,
@@ -29,6 +70,7 @@ pub(crate) struct Pump {
     /// What may be forgotten (I1). Ends when the source is gone, and with it the pump.
     pub durable: watch::Receiver<Lsn>,
     pub status_every: Duration,
+    pub pace: Pace,
     pub clock: std::sync::Arc<dyn Clock>,
     /// The last place that the server spoke of.
     pub received: Lsn,
@@ -77,10 +119,11 @@ impl Pump {
                 biased;
                 changed = self.durable.changed() => status_or_end(changed),
                 () = sleep_until(next_status) => Woken::Status,
-                block = self.wire.block() => Woken::Got(block),
+                block = self.pace.block(&mut self.wire) => Woken::Got(block),
             };
             match block {
                 Woken::Got(Ok(block)) => {
+                    self.pace.after(block.len(), self.wire.is_drained());
                     let asked = self.wants_answer(&block);
                     room.send(Ok(block));
                     if asked {

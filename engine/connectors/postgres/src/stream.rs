@@ -28,6 +28,8 @@ use crate::schema;
 use crate::session::Role;
 use crate::spool::Spool;
 
+/// A transaction that is sent so long after its commit, by the server's own clock, is part of a backlog.
+const BEHIND_MICROS: i64 = 50_000;
 /// Events that go to the source at once, at most.
 const PIECE_EVENTS: usize = 512;
 /// And their bytes.
@@ -53,6 +55,8 @@ pub(crate) struct Events {
     pub weight: usize,
     /// The transaction ends here.
     pub last: bool,
+    /// The server sent it later than it was committed: there is a backlog.
+    pub behind: bool,
 }
 
 /// What the assembling starts with.
@@ -93,6 +97,7 @@ pub(crate) fn run(setup: Setup, mut blocks: mpsc::Receiver<Result<Bytes>>, piece
         arena: Arena::default(),
         out: Out { pieces, ready: vec![], weight: 0 },
         xid: setup.xid,
+        sent_micros: 0,
         setup,
     };
     while let Some(block) = blocks.blocking_recv() {
@@ -165,6 +170,8 @@ struct Assembler {
     arena: Arena,
     out: Out,
     xid: u64,
+    /// When the server sent the last message, by its clock.
+    sent_micros: i64,
 }
 
 impl Assembler {
@@ -172,7 +179,10 @@ impl Assembler {
         while let Some(frame) = wire::take(&mut block)? {
             match frame.tag {
                 b'd' => match replication::read(frame.body)? {
-                    Streamed::Data { payload } => self.message(payload)?,
+                    Streamed::Data { payload, sent_micros } => {
+                        self.sent_micros = sent_micros;
+                        self.message(payload)?;
+                    }
                     Streamed::Keepalive { end, .. } => self.passed(end)?,
                 },
                 b'E' => {

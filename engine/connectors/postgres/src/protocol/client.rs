@@ -10,6 +10,7 @@ use sluice_types::{Error, ErrorKind, Result, Text};
 use tokio::time::timeout;
 
 use super::cursor::{Cursor, malformed};
+use super::thread::OwnThread;
 use super::wire::{Frame, Wire};
 use crate::config::Server;
 use crate::errors;
@@ -24,12 +25,18 @@ pub(crate) struct Client {
     server: Arc<Server>,
     /// The server process that serves it; 0 where the server did not say.
     pub pid: i32,
+    /// Where its socket is looked after, if that is not the runtime of all.
+    thread: Option<OwnThread>,
 }
 
 impl Client {
-    /// A session for replication commands and queries in the configured database.
+    /// A session for replication commands and queries in the configured database, on a thread of its own.
     pub async fn replication(server: &Arc<Server>) -> Result<Self> {
-        Self::connect(server, true).await
+        let thread = OwnThread::start("sluice-pg-stream")?;
+        let of = server.clone();
+        let mut client = thread.run(async move { Self::connect(&of, true).await }).await?;
+        client.thread = Some(thread);
+        Ok(client)
     }
 
     /// A session for queries.
@@ -50,7 +57,7 @@ impl Client {
 
     async fn start(server: &Arc<Server>, replication: bool) -> Result<Self> {
         let wire = Wire::new(server.dial().await?);
-        let mut client = Client { wire, server: server.clone(), pid: 0 };
+        let mut client = Client { wire, server: server.clone(), pid: 0, thread: None };
         let mut parameters = vec![
             ("user", server.user.as_str()),
             ("database", server.dbname.as_str()),
@@ -159,13 +166,15 @@ impl Client {
         self.wire.block().await.map_err(|error| self.server.at(error))
     }
 
-    /// Starts the replication stream: from now on the wire speaks it.
-    pub async fn stream(mut self, command: &str) -> Result<Wire> {
+    /// Starts the replication stream: from now on the wire speaks it. It is for the thread alone.
+    pub async fn stream(mut self, command: &str) -> Result<(Wire, OwnThread)> {
+        let lost = || Error::new(ErrorKind::Internal, "a stream without a thread");
+        let thread = self.thread.take().ok_or_else(lost)?;
         self.ask(command).await?;
         loop {
             let Frame { tag, body } = self.wire.next().await?;
             match tag {
-                b'W' => return Ok(self.wire),
+                b'W' => return Ok((self.wire, thread)),
                 b'E' => return Err(self.refused(body, "the server did not start the replication stream")),
                 b'N' | b'S' => {}
                 _ => {

@@ -50,8 +50,8 @@ impl std::fmt::Display for Lsn {
 /// A message inside of the copy stream.
 #[derive(Clone, Debug)]
 pub(crate) enum Streamed {
-    /// Log data: one message of the output plugin, and how far the log is known to reach.
-    Data { payload: Bytes },
+    /// Log data: one message of the output plugin, and when the server sent it, by its clock, in microseconds since 1970.
+    Data { payload: Bytes, sent_micros: i64 },
     /// The server has sent everything up to here, and may want to hear that we live.
     Keepalive { end: Lsn, reply: bool },
 }
@@ -60,7 +60,12 @@ pub(crate) enum Streamed {
 pub(crate) fn read(body: Bytes) -> Result<Streamed> {
     const DATA_HEADER: usize = 1 + 8 + 8 + 8;
     match body.first() {
-        Some(b'w') if body.len() >= DATA_HEADER => Ok(Streamed::Data { payload: body.slice(DATA_HEADER..) }),
+        Some(b'w') if body.len() >= DATA_HEADER => {
+            let mut sent = [0; 8];
+            sent.copy_from_slice(&body[DATA_HEADER - 8..DATA_HEADER]);
+            let sent_micros = i64::from_be_bytes(sent).saturating_add(EPOCH_2000_MICROS);
+            Ok(Streamed::Data { payload: body.slice(DATA_HEADER..), sent_micros })
+        }
         Some(b'k') => {
             let mut cursor = Cursor::new(body);
             cursor.u8()?;

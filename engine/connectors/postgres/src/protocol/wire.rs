@@ -29,6 +29,8 @@ pub(crate) struct Frame {
 pub(crate) struct Wire {
     io: Stream,
     read: BytesMut,
+    /// The last read has taken all that there was.
+    drained: bool,
 }
 
 /// The length of the first message in `bytes`, header included; `None`: not even its header has come.
@@ -62,7 +64,7 @@ pub(crate) fn broken(error: io::Error) -> Error {
 
 impl Wire {
     pub fn new(io: Stream) -> Self {
-        Wire { io, read: BytesMut::with_capacity(BLOCK_BYTES) }
+        Wire { io, read: BytesMut::with_capacity(BLOCK_BYTES), drained: false }
     }
 
     /// Sends bytes that are whole messages.
@@ -97,6 +99,11 @@ impl Wire {
         }
     }
 
+    /// Whether the last read has taken all that had come by then.
+    pub fn is_drained(&self) -> bool {
+        self.drained
+    }
+
     /// The length of the whole messages at the beginning of what was read.
     fn whole(&self) -> Result<usize> {
         let mut whole = 0;
@@ -114,7 +121,10 @@ impl Wire {
         if self.read.capacity() - self.read.len() < BLOCK_LEFT_MIN {
             self.read.reserve(BLOCK_BYTES.max(self.read.len()));
         }
-        match self.io.read_buf(&mut self.read).await.map_err(broken)? {
+        let room = self.read.capacity() - self.read.len();
+        let read = self.io.read_buf(&mut self.read).await.map_err(broken)?;
+        self.drained = read < room;
+        match read {
             0 => Err(Error::new(ErrorKind::Unreachable, "the server closed the connection")),
             _ => Ok(()),
         }

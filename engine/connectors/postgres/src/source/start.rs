@@ -133,7 +133,7 @@ impl PostgresSource {
         self.replication().await?;
         let client = self.replication.take();
         let client = client.ok_or_else(|| Error::new(ErrorKind::Internal, "no replication connection"))?;
-        let wire = client.stream(&command).await?;
+        let (wire, thread) = client.stream(&command).await?;
 
         let (confirm, confirmed) = watch::channel(slot.confirmed);
         let (durable_to, durable) = watch::channel(slot.confirmed);
@@ -153,11 +153,12 @@ impl PostgresSource {
             blocks: blocks_to,
             durable,
             status_every,
+            pace: pump::Pace::new(),
             clock: self.line.clock.clone(),
             received: slot.confirmed,
             asked: None,
         };
-        tokio::spawn(pump.run());
+        thread.give_to(pump.run());
         let keeper = Keeper {
             server: self.server.clone(),
             delivered: delivered.clone(),

@@ -5,7 +5,7 @@ use std::sync::atomic::Ordering::Relaxed;
 
 use sluice_types::{Event, Origin, Result, Transaction};
 
-use super::{Assembler, Events, PIECE_BYTES, PIECE_EVENTS, Piece, weight_of};
+use super::{Assembler, BEHIND_MICROS, Events, PIECE_BYTES, PIECE_EVENTS, Piece, weight_of};
 use crate::protocol::cursor::malformed;
 use crate::protocol::pgoutput::{self, Committed, Message};
 use crate::protocol::replication::Lsn;
@@ -140,7 +140,9 @@ impl Assembler {
         sending.begun = true;
         self.setup.changed.fetch_max(Lsn::of(&sending.transaction.position)?.0, Relaxed);
         let transaction = sending.transaction.clone();
-        self.out.push(Piece::Events(Events { transaction, events, weight, last }), weight)
+        let committed = transaction.committed_micros.unwrap_or(self.sent_micros);
+        let behind = self.sent_micros.saturating_sub(committed) > BEHIND_MICROS;
+        self.out.push(Piece::Events(Events { transaction, events, weight, last, behind }), weight)
     }
 }
 
