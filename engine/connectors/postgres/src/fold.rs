@@ -17,6 +17,9 @@ use crate::plan::Plan;
 /// No event.
 const NONE: u32 = u32::MAX;
 
+/// Fewer steps are left in the order in which they came.
+const SORT_STEPS_MIN: usize = 64;
+
 /// What becomes of a row.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Op {
@@ -121,8 +124,27 @@ impl<'e> Segment<'e> {
                 break; // nobody here can say which other rows it changes
             }
         }
+        segment.sort(&index);
         segment.tables.retain(|table| !table.steps.is_empty());
         Ok(segment)
+    }
+
+    /// Brings every table's steps into the order of their keys, by and large: neighbours in the target's index, and often in the
+    /// table, are changed one after the other.
+    fn sort(&mut self, index: &Index) {
+        for (number, table) in self.tables.iter_mut().enumerate() {
+            if table.steps.len() < SORT_STEPS_MIN {
+                continue;
+            }
+            let of_table = index.steps.iter().filter(|(of, ..)| *of as usize == number);
+            let mut order: Vec<(u128, u32)> =
+                of_table.map(|(_, place, key)| (beginning(&index.keys[key.clone()]), *place)).collect();
+            order.sort_unstable();
+            let mut steps: Vec<Option<Step>> = table.steps.iter().copied().map(Some).collect();
+            // A step that gives a row another key is known by both.
+            let mut taken = |place: u32| steps.get_mut(place as usize).and_then(Option::take);
+            table.steps = order.into_iter().filter_map(|(_, place)| taken(place)).collect();
+        }
     }
 
     /// The place of a plan's steps. `None`: another plan writes the same table (it changed its shape, or several tables go into
@@ -291,6 +313,14 @@ impl<'e> Segment<'e> {
         // A part of the key that the image after does not carry has not changed.
         if value.is_present() { value } else { self.key_value(step, slot) }
     }
+}
+
+/// The beginning of a key's bytes: its first column's length and as much of its value as tells most keys apart.
+fn beginning(key: &[u8]) -> u128 {
+    let mut bytes = [0; 16];
+    let length = key.len().min(bytes.len());
+    bytes[..length].copy_from_slice(&key[..length]);
+    u128::from_be_bytes(bytes)
 }
 
 /// Whether an update gives its row another key. A part of the key that the image after does not carry has not changed; a before

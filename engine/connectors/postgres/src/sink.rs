@@ -5,7 +5,9 @@ mod transaction;
 
 use std::collections::HashMap;
 use std::future::Future;
-use std::sync::Arc;
+use std::pin::Pin;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::task::Poll;
 
 use async_trait::async_trait;
 use sluice_types::ports::{LineContext, Sink, SinkTx, TargetTable};
@@ -39,6 +41,9 @@ const PREPARE_LOCK: &str =
 const ORIGIN_TRIES: u32 = 10;
 const ORIGIN_PAUSE_MS: u64 = 100;
 
+/// The rest of a statement that was sent: how many rows it touched. Never locked: a future alone could not be shared.
+type Ahead = Mutex<Pin<Box<dyn Future<Output = Result<u64, PgError>> + Send>>>;
+
 /// One line's writer of one database.
 pub(crate) struct PostgresSink {
     pub(crate) server: Arc<Server>,
@@ -53,6 +58,10 @@ pub(crate) struct PostgresSink {
     pub(crate) guards: Guards,
     /// Statements without an answer of their own, sent together with the next one: `BEGIN`, savepoints.
     pending: String,
+    /// A statement that was sent while its answer is not waited for yet.
+    ahead: Option<Ahead>,
+    /// Rows that such statements have touched.
+    pub(crate) ahead_rows: u64,
     /// Something in the transaction has failed: it may be committed only from a savepoint on.
     broken: bool,
     /// And the server knows: until then it does nothing.
@@ -77,6 +86,8 @@ pub(crate) async fn open(database: &Database, line: &LineContext) -> Result<Box<
         statements: HashMap::new(),
         guards: Guards::default(),
         pending: String::new(),
+        ahead: None,
+        ahead_rows: 0,
         broken: false,
         aborted: false,
         luck: HashMap::new(),
@@ -155,17 +166,57 @@ impl PostgresSink {
         &mut self,
         call: impl Future<Output = Result<T, PgError>>,
     ) -> Result<T, PgError> {
-        let pending = std::mem::take(&mut self.pending);
-        let done = if pending.is_empty() {
-            call.await
-        } else {
-            // Polled in this order, so sent in this order.
-            let (before, done) = futures_util::future::join(self.session.batch_execute(&pending), call).await;
-            before.and(done)
+        let (ahead, pending) = (self.ahead.take(), std::mem::take(&mut self.pending));
+        let before = async {
+            match pending.as_str() {
+                "" => Ok(()),
+                pending => self.session.batch_execute(pending).await,
+            }
         };
+        let ahead = async {
+            match ahead {
+                Some(ahead) => ahead.into_inner().unwrap_or_else(PoisonError::into_inner).await,
+                None => Ok(0),
+            }
+        };
+        // Polled in this order, so sent in this order. What was refused first is what went wrong.
+        let (ahead, before, done) = futures_util::future::join3(ahead, before, call).await;
+        self.ahead_rows += ahead.as_ref().copied().unwrap_or_default();
+        let done = ahead.and(before).and(done);
         self.broken |= done.is_err();
         self.aborted |= done.is_err();
         done
+    }
+
+    /// Sends a call of the driver behind what is pending, and goes on while the server works: the next call waits for this one, too,
+    /// and fails if it does.
+    pub(crate) async fn send_ahead(
+        &mut self,
+        call: impl Future<Output = Result<u64, PgError>> + Send + 'static,
+    ) -> Result<(), PgError> {
+        self.settle().await?;
+        let pending = std::mem::take(&mut self.pending);
+        let session = self.session.clone();
+        let mut ahead: Pin<Box<dyn Future<Output = _> + Send>> = Box::pin(async move {
+            if pending.is_empty() {
+                return call.await;
+            }
+            let (before, done) = futures_util::future::join(session.batch_execute(&pending), call).await;
+            before.and(done)
+        });
+        if let Poll::Ready(done) = futures_util::poll!(ahead.as_mut()) {
+            ahead = Box::pin(std::future::ready(done));
+        }
+        self.ahead = Some(Mutex::new(ahead));
+        Ok(())
+    }
+
+    /// Waits for what was sent ahead.
+    pub(crate) async fn settle(&mut self) -> Result<(), PgError> {
+        match self.ahead {
+            Some(_) => self.send(async { Ok(()) }).await,
+            None => Ok(()),
+        }
     }
 
     /// Runs statements without parameters.
@@ -176,6 +227,9 @@ impl PostgresSink {
 
     /// Goes back to a savepoint, which stays, and mends what was broken since.
     pub(crate) async fn rollback_to(&mut self, name: &str) -> Result<()> {
+        // Whatever it did, or failed in, is undone; a connection that broke says so again.
+        drop(self.settle().await);
+        self.ahead_rows = 0;
         if std::mem::take(&mut self.aborted) {
             self.pending.clear(); // the server would not do it
         }
@@ -393,7 +447,7 @@ impl Sink for PostgresSink {
     }
 
     async fn begin(&mut self) -> Result<Box<dyn SinkTx + '_>> {
-        (self.broken, self.aborted) = (false, false);
+        (self.broken, self.aborted, self.ahead_rows) = (false, false, 0);
         self.guards.let_go();
         self.then("BEGIN");
         if self.fires && self.shapes.values().any(|shape| shape.deferrable) {

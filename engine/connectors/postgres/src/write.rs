@@ -67,11 +67,19 @@ impl PostgresSink {
             let steps = of(&table.steps, |op| op == Op::Delete);
             for part in steps.chunks(FEED_ROWS_MAX) {
                 let keys = feed::keys(segment, &table.plan, part)?;
-                done.rows += self.feed(&table.plan, table.plan.delete(), &keys).await?;
+                self.feed_ahead(&table.plan, table.plan.delete(), keys).await?;
+            }
+            // The last of them, while the rows of the same table's updates are being made.
+            if table.plan.shape.oid != segment.tables[0].plan.shape.oid {
+                self.settle().await.map_err(|error| self.failed(&error, &table.plan))?;
             }
         }
         for table in &segment.tables {
             self.update(segment, &table.plan, &table.steps, done).await?;
+        }
+        if let Some(first) = segment.tables.first() {
+            self.settle().await.map_err(|error| self.failed(&error, &first.plan))?;
+            done.rows += std::mem::take(&mut self.ahead_rows);
         }
         for table in &segment.tables {
             let moves = of(&table.steps, |op| op == Op::Move);
@@ -284,6 +292,14 @@ impl PostgresSink {
         let client = self.client();
         let done = self.send(client.execute(&statement, &parameters)).await;
         done.map_err(|error| self.failed(&error, plan))
+    }
+
+    /// The same, and goes on while the server works.
+    async fn feed_ahead(&mut self, plan: &Plan, sql: String, raw: Vec<Raw>) -> Result<()> {
+        let statement = self.statement(plan, &sql).await?;
+        let client = self.client();
+        let call = async move { client.execute(&statement, &feed::parameters(&raw)).await };
+        self.send_ahead(call).await.map_err(|error| self.failed(&error, plan))
     }
 
     /// Runs a query that is fed with arrays.

@@ -166,6 +166,7 @@ impl Drop for PostgresTx<'_> {
             return;
         }
         self.sink.pending.clear();
+        self.sink.ahead = None;
         // Sent at the first poll, answered to nobody. A session that is closed has nothing to roll back.
         let _ = self.sink.client().batch_execute("ROLLBACK").now_or_never();
     }
