@@ -174,19 +174,21 @@ async fn seen_from_now_on(
     Ok((mark.visibility == Visibility::ByPosition).then_some(mark.high))
 }
 
-/// Holds the line's tables. Where a source refuses because the capture of one has a gap (its triggers are gone, its columns are
+/// Holds the line's tables, some of which are read from their start. Where a source refuses because the capture of one has a gap (its triggers are gone, its columns are
 /// others), the tables that are read from their start anyway are given up and captured anew: nothing is missed by that.
 async fn hold_anew(source: &mut dyn Source, router: &Router, again: &[TableId]) -> Result<Position> {
     let tables = router.sources();
-    match source.hold(&tables).await {
+    let (again, _) = router.together(Some(again));
+    let held = match source.hold(&tables).await {
         Err(error) if matches!(error.kind(), ErrorKind::SchemaChanged | ErrorKind::CaptureBroken) => {
-            let (again, _) = router.together(Some(again));
             tracing::info!(%error, "captured anew, since it is read again");
             source.detach(&again).await?;
-            source.hold(&tables).await
+            source.hold(&tables).await?
         }
-        held => held,
-    }
+        held => held?,
+    };
+    source.read_anew(&again).await?;
+    Ok(held)
 }
 
 /// Has tables read from their start (all when `None`). Says which target tables are to be emptied for it.
@@ -277,13 +279,16 @@ pub(crate) async fn open(
 /// Opens the stream at a start that the source can deliver from: where it holds its log for this line, or, if it has lost even
 /// that, where it stands after everything was made anew.
 async fn open_anew(source: &mut dyn Source, tables: &[Arc<TableSchema>]) -> Result<Position> {
+    let names: Vec<TableId> = tables.iter().map(|schema| schema.table.clone()).collect();
     let held = source.hold(tables).await?;
+    source.read_anew(&names).await?;
     match source.open(&StreamStart { position: held.clone(), part: 0 }, tables).await {
         Err(error) if error.kind() == ErrorKind::PositionLost => {}
         opened => return opened.map(|()| held),
     }
     source.release().await?;
     let position = source.hold(tables).await?;
+    source.read_anew(&names).await?;
     source.open(&StreamStart { position: position.clone(), part: 0 }, tables).await?;
     Ok(position)
 }

@@ -137,6 +137,10 @@ impl Source for BrokenSource {
         self.inner.hold(tables).await
     }
 
+    async fn read_anew(&mut self, tables: &[TableId]) -> Result<()> {
+        self.inner.read_anew(tables).await
+    }
+
     async fn open(&mut self, from: &StreamStart, tables: &[Arc<TableSchema>]) -> Result<()> {
         self.inner.open(from, tables).await
     }

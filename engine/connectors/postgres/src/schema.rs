@@ -101,6 +101,13 @@ impl Table {
         Form::of(self.columns.iter().map(|column| column.codec.form()))
     }
 
+    /// A word for how the stream describes it: another one after its columns or its identity have changed.
+    pub fn shape(&self) -> String {
+        let columns = self.columns.iter().map(|column| (&*column.name, column.type_oid));
+        let shape = format!("{:?} {:?}", columns.collect::<Vec<_>>(), self.identity);
+        sluice_types::Digest::of(shape.as_bytes()).short()
+    }
+
     /// Whether old images hold these columns.
     pub fn identifies(&self, columns: &[usize]) -> bool {
         match &self.identity {

@@ -185,6 +185,11 @@ impl Source for PostgresSource {
         Ok(start.position(&self.generation))
     }
 
+    async fn read_anew(&mut self, tables: &[TableId]) -> Result<()> {
+        self.capture = self.keep().read_anew(tables).await.map_err(|error| self.server.at(error))?;
+        Ok(())
+    }
+
     async fn open(&mut self, from: &StreamStart, tables: &[Arc<TableSchema>]) -> Result<()> {
         self.stream = None;
         let held = self.held()?.clone();

@@ -64,6 +64,8 @@ pub(crate) struct Setup {
     pub server: Arc<Server>,
     pub runtime: tokio::runtime::Handle,
     pub tables: Vec<Followed>,
+    /// By the OIDs of tables: what was committed before, and the table can't hold, every chunk has seen in a form that it can.
+    pub superseded: HashMap<u32, Lsn>,
     pub spill: SpillRoom,
     /// Of the capture; part of every position.
     pub generation: Arc<str>,
@@ -94,6 +96,7 @@ pub(crate) fn run(setup: Setup, mut blocks: mpsc::Receiver<Result<Bytes>>, piece
         open: None,
         streamed: HashMap::new(),
         in_stream: None,
+        commit: start,
         arena: Arena::default(),
         out: Out { pieces, ready: vec![], weight: 0 },
         xid: setup.xid,
@@ -167,6 +170,8 @@ struct Assembler {
     open: Option<Open>,
     streamed: HashMap<u32, InProgress>,
     in_stream: Option<u32>,
+    /// Where the commit begins of the transaction whose changes are looked at.
+    commit: Lsn,
     arena: Arena,
     out: Out,
     xid: u64,
@@ -240,6 +245,7 @@ impl Assembler {
                 }
                 // A commit that begins before the start ends there at the latest.
                 let known = commit < self.start;
+                self.commit = commit;
                 self.open =
                     Some(Open { xid, origin: None, known, events: vec![], next: 0, weight: 0, rest: None });
                 Ok(())
@@ -354,8 +360,15 @@ impl Assembler {
             let codecs = self.setup.runtime.block_on(other_shape(&self.setup.server, relation, followed));
             codecs.map_err(|error| error.at_table(&followed.table.id))?
         };
-        let plan = Plan::new(relation, followed, codecs)?;
-        self.relations.set(relation.oid, Some(plan));
+        let superseded = self.setup.superseded.get(&relation.oid).is_some_and(|upto| self.commit < *upto);
+        let plan = match Plan::new(relation, followed, codecs) {
+            Err(error) if superseded => {
+                tracing::info!(table = %followed.table.id, %error, "left out: the table is read anew");
+                None
+            }
+            plan => Some(plan?),
+        };
+        self.relations.set(relation.oid, plan);
         Ok(())
     }
 }

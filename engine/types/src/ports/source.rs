@@ -54,7 +54,7 @@ pub struct Lag {
 /// One line's reader of one database.
 ///
 /// The line calls, in this order: `identity`, `schemas`, `hold`, `open`, and then `next` and `confirm` in turn. `chunks`, `reread`,
-/// `head` and `lag` may come at any time after `hold`. After an error the line drops the source and opens a new one.
+/// `head` and `lag` may come at any time after `hold`; `read_anew` may come between `hold` and `open`. After an error the line drops the source and opens a new one.
 #[async_trait]
 pub trait Source: Send {
     /// The identity of the log: two sources with the same identity give the same meaning to a position.
@@ -67,6 +67,14 @@ pub trait Source: Send {
     /// stream's start for a line that has no checkpoint yet (I5). Made durable before it returns. Idempotent: for a line that
     /// has a checkpoint it mends nothing that could hide a gap, and captures what is new.
     async fn hold(&mut self, tables: &[Arc<TableSchema>]) -> Result<Position>;
+
+    /// These tables are read from their start, every chunk of them after this. Where they have changed their shape before, rows that
+    /// the stream brings in an older one are older than every chunk, too: a source that can't make rows of the table out of those
+    /// leaves them out, now and in later sessions.
+    async fn read_anew(&mut self, tables: &[TableId]) -> Result<()> {
+        let _ = tables;
+        Ok(())
+    }
 
     /// Starts the stream. Proves first that it can deliver everything after `from` (I12); if not, `position-lost`, and nothing
     /// has been started.

@@ -116,6 +116,10 @@ impl Source for Faulty<Box<dyn Source>> {
         scripted(&*self.script, Call::Hold, self.inner.hold(tables)).await
     }
 
+    async fn read_anew(&mut self, tables: &[TableId]) -> Result<()> {
+        self.inner.read_anew(tables).await
+    }
+
     async fn open(&mut self, from: &StreamStart, tables: &[Arc<TableSchema>]) -> Result<()> {
         scripted(&*self.script, Call::Open, self.inner.open(from, tables)).await
     }

@@ -16,6 +16,8 @@ use crate::config::Server;
 use crate::connection::Session;
 use crate::delivered::visibility;
 use crate::errors::{literal, quote};
+use crate::protocol::replication::Lsn;
+use crate::schema::{self, Table};
 
 /// What transactions see now, and the publication `$1` as they see it: whether it is there or not, one row.
 pub(crate) const LOOK: &str = "\
@@ -61,6 +63,18 @@ pub(super) struct Captured {
     pub oid: u32,
     /// The number of its membership.
     pub member: u32,
+    /// When its reading began anew.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub anew: Option<Anew>,
+}
+
+/// After this every chunk of a table was read.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(super) struct Anew {
+    /// How far the log was written.
+    pub at: String,
+    /// What the table looked like a moment later ([`Table::shape`]).
+    pub shape: String,
 }
 
 /// What a session relies on.
@@ -117,7 +131,7 @@ impl Publication {
             let member = self.members.get(oid).ok_or_else(|| {
                 Error::new(ErrorKind::Busy, "the publication was altered while the line was starting")
             })?;
-            memory.tables.insert(name.clone(), Captured { oid: *oid, member: *member });
+            memory.tables.insert(name.clone(), Captured { oid: *oid, member: *member, anew: None });
         }
         Ok(())
     }
@@ -132,6 +146,14 @@ impl Memory {
 }
 
 impl Capture {
+    /// Up to where in the log rows of another shape than this table's are superseded. They were made before a change of the table
+    /// that nobody could make as long as one of them was invisible, and every chunk was read after it.
+    pub fn superseded(&self, table: &Table) -> Option<Lsn> {
+        let (_, captured) = self.tables.iter().find(|(_, captured)| captured.oid == table.oid)?;
+        let anew = captured.anew.as_ref().filter(|anew| anew.shape == table.shape())?;
+        Lsn::parse(&anew.at)
+    }
+
     /// Proves that everything up to now is in the stream.
     pub fn verify(&self, found: Option<&Publication>) -> Result<()> {
         let Some(found) = found.filter(|found| found.identity == self.publication) else {
@@ -168,6 +190,23 @@ impl Keep<'_> {
     /// Proves that everything up to now is in the stream.
     pub async fn verify(&self, capture: &Capture) -> Result<()> {
         capture.verify(self.publication().await?.as_ref())
+    }
+
+    /// Remembers that tables are read from their start from now on.
+    pub async fn read_anew(&self, tables: &[TableId]) -> Result<Capture> {
+        // The place comes first: what lies before it in another shape than the table has then was there before the table changed.
+        const END: &str = "SELECT pg_catalog.pg_current_wal_insert_lsn()::text";
+        let failed = self.failed("the end of the log can't be read");
+        let at: String = self.session.query_one(END, &[]).await.map_err(failed)?.get(0);
+        let (_, mut memory) =
+            self.publication().await?.and_then(Publication::remembered).ok_or_else(altered)?;
+        for table in schema::load(self.server, self.session, tables).await?.into_iter().flatten() {
+            if let Some(captured) = memory.tables.get_mut(&table.id.to_string()) {
+                captured.anew = Some(Anew { at: at.clone(), shape: table.shape() });
+            }
+        }
+        self.remember(&memory).await?;
+        Ok(memory.capture())
     }
 
     pub(super) fn comment(&self, memory: &Memory) -> Result<String> {

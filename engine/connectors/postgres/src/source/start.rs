@@ -178,6 +178,10 @@ impl PostgresSource {
         let setup = Setup {
             server: self.server.clone(),
             runtime: tokio::runtime::Handle::current(),
+            superseded: tables
+                .iter()
+                .filter_map(|followed| Some((followed.table.oid, self.capture.superseded(&followed.table)?)))
+                .collect(),
             tables,
             spill: self.line.spill.clone(),
             generation: self.generation.clone(),

@@ -51,6 +51,7 @@ impl Assembler {
             self.descriptions(of.spool.replay()?, true)?;
             return self.has_passed(committed.end);
         };
+        self.commit = committed.commit;
         let sending = Sending { transaction: Arc::new(transaction), skip, begun: skip > 0, next: 0 };
         self.replay(sending, of.spool.replay()?, true)?;
         self.has_passed(committed.end)

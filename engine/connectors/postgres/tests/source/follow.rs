@@ -52,6 +52,18 @@ impl Follow {
         Ok(Follow { source, schemas, at })
     }
 
+    /// From a checkpoint, with every table read from its start.
+    pub async fn anew(place: &Place, tables: &[&str], at: Position) -> Result<Self> {
+        let mut source = place.endpoint().source(&line("p")).await?;
+        source.identity().await?;
+        let tables: Vec<TableId> = tables.iter().map(|name| TableId::new("public", name)).collect();
+        let schemas = source.schemas(&tables).await?;
+        source.hold(&schemas).await?;
+        source.read_anew(&tables).await?;
+        source.open(&StreamStart { position: at.clone(), part: 0 }, &schemas).await?;
+        Ok(Follow { source, schemas, at })
+    }
+
     pub async fn next(&mut self, limits: &ReadLimits) -> Result<Read> {
         let read = tokio::time::timeout(Duration::from_secs(60), self.source.next(limits)).await;
         read.expect("something comes")

@@ -3,6 +3,7 @@
 // Helpers of tests are tests too; clippy knows only the functions that carry the attribute.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
+mod altered;
 mod check;
 mod conformance;
 mod follow;
