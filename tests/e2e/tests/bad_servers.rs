@@ -207,6 +207,29 @@ fn a_column_that_changes_its_type() {
     serve.stop();
 }
 
+/// And while rows of before are in the log: what was asked for, to read the table again, makes up for them.
+#[test]
+fn a_column_that_has_changed_its_type_before_its_rows_were_read() {
+    let (source, target) = (events(&postgres()), Database::postgres("copy"));
+    let site = Site::between(&source, &target, PIPELINE);
+    site.sluice(&["sync"]).ended_with(0);
+    source.sql("INSERT INTO events VALUES (2, 'second'); DELETE FROM events WHERE id = 1");
+    for database in [&source, &target] {
+        database.sql("ALTER TABLE events ALTER body TYPE bigint USING length(body)");
+    }
+    source.sql("INSERT INTO events VALUES (3, 33)");
+    let serve = Serve::start(&site);
+    let (code, what) = serve.paused();
+    assert_eq!(code, "schema-changed", "{what}");
+    assert!(what.contains("sluice resnapshot"), "{what}");
+    site.sluice(&["resnapshot", "copy", "--table", "public.events"]).ended_with(0);
+    site.sluice(&["resume", "copy"]).ended_with(0);
+    wait::until("both sides to be equal", || equal(&source, &target, EVENTS));
+    source.sql("UPDATE events SET body = 44 WHERE id = 2");
+    wait::until("both sides to be equal", || equal(&source, &target, EVENTS));
+    serve.stop();
+}
+
 /// A row that the target can't hold becomes a dead letter, the others come.
 #[test]
 fn a_row_that_the_target_can_not_hold() {
