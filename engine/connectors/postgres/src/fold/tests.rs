@@ -160,6 +160,21 @@ fn a_key_that_moves_commutes_with_other_keys_only() {
 }
 
 #[test]
+fn many_steps_go_in_the_order_of_their_keys() {
+    let count = SORT_STEPS_MIN as i64;
+    let mut changes: Vec<Change> = (0..count).map(|n| insert(1 + n * 37 % count, n)).collect();
+    changes.extend([moved(5_000, 0), delete(3), put(7, 1)]);
+    let steps = folded(changes, false).concat();
+    assert_eq!(steps.len() as i64, count + 1, "a row with two keys is one step");
+    let key = |step: &String| step.split(' ').nth(1).unwrap().parse().unwrap();
+    let keys: Vec<i64> = steps.iter().map(key).collect();
+    // A move stands where the first of its keys does.
+    assert_eq!(keys[0], 5_000);
+    assert!(keys[1..].is_sorted(), "{keys:?}");
+    assert!(steps.contains(&"Delete 3".to_string()), "{steps:?}");
+}
+
+#[test]
 fn a_truncate_stands_alone() {
     let expected = [vec!["Insert 1 1"], vec!["truncate", "truncate"], vec!["Insert 1 2"]];
     assert_eq!(folded(vec![insert(1, 1), Change::Truncate, Change::Truncate, insert(1, 2)], false), expected);
