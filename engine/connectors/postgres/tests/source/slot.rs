@@ -20,6 +20,12 @@ pub async fn filled() -> (Place, Follow) {
     (place, follow)
 }
 
+/// A server with these lines in its configuration.
+fn configured(lines: &[&str]) -> Place {
+    let conf = lines.iter().map(|line| line.to_string()).collect();
+    Place::on(Postgres::start_with(PostgresOptions { conf, ..PostgresOptions::default() }))
+}
+
 pub async fn eventually(place: &Place, query: &str) {
     for _ in 0..200 {
         if place.sql(query)[0][0].as_deref() == Some("t") {
@@ -53,15 +59,7 @@ async fn a_slot_or_publication_that_is_gone_is_a_lost_position() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_slot_that_the_server_gave_up_is_a_lost_position() {
-    let conf = [
-        "max_slot_wal_keep_size = 1MB",
-        "wal_segment_size = 16MB",
-        "max_wal_size = 32MB",
-        "min_wal_size = 32MB",
-    ];
-    let conf =
-        conf.iter().filter(|line| !line.starts_with("wal_segment")).map(|line| line.to_string()).collect();
-    let place = Place::on(Postgres::start_with(PostgresOptions { conf, ..PostgresOptions::default() }));
+    let place = configured(&["max_slot_wal_keep_size = 1MB", "max_wal_size = 32MB", "min_wal_size = 32MB"]);
     place.sql("CREATE TABLE t(id int PRIMARY KEY, a text)");
     let follow = Follow::start(&place, &["t"]).await;
     let at = follow.at.clone();
@@ -165,13 +163,14 @@ async fn at_the_retained_limit_the_line_is_paused_and_keeps_its_slot() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_commit_that_waits_for_an_absent_standby_is_newer_than_the_chunk() {
-    let place = Place::start();
+    // Configured before it starts: a reload is heard by one process of the server after the other, and a commit may come first. What
+    // doesn't ask for the standby doesn't wait.
+    let place = configured(&["synchronous_standby_names = 'nobody'", "synchronous_commit = local"]);
     place.sql("CREATE TABLE t(id int PRIMARY KEY, a text); INSERT INTO t VALUES (1, 'old')");
     let mut follow = Follow::start(&place, &["t"]).await;
     let start = follow.at.clone();
-    place.server.conf(&["synchronous_standby_names = 'nobody'"]);
-    place.server.reload();
     let mut waiting = place.server.session(crate::harness::DATABASE);
+    waiting.sql("SET synchronous_commit = on");
     waiting.start("UPDATE t SET a = 'new'").unwrap();
     let (transaction, at) = loop {
         if let Read::Batch(batch) = follow.next(&LIMITS).await.unwrap() {
@@ -202,13 +201,11 @@ async fn a_commit_that_waits_for_an_absent_standby_is_newer_than_the_chunk() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn commits_that_wait_for_this_very_stream_go_on() {
-    let (place, mut follow) = filled().await;
-    place.server.conf(&["synchronous_standby_names = 'ANY 1 (*)'"]);
-    place.server.reload();
-    let at = follow.at.clone();
-    drop(follow);
-    follow = Follow::resume(&place, "p", &["t"], Some(at)).await.unwrap();
+    let place = configured(&["synchronous_standby_names = 'ANY 1 (*)'", "synchronous_commit = local"]);
+    place.sql("CREATE TABLE t(id int PRIMARY KEY, a text)");
+    let mut follow = Follow::start(&place, &["t"]).await;
     let mut waiting = place.server.session(crate::harness::DATABASE);
+    waiting.sql("SET synchronous_commit = on");
     waiting.start("INSERT INTO t VALUES (3, 'z')").unwrap();
     // The head is a commit of our own: it must not wait for what is confirmed after it.
     let mut events = vec![];
