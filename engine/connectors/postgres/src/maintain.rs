@@ -163,7 +163,9 @@ impl Keep<'_> {
         if memory.pending.is_empty() {
             return Ok(memory);
         }
-        const NEXT: &str = "SELECT pg_catalog.pg_snapshot_xmax(pg_catalog.pg_current_snapshot())::text";
+        // A number that is given out now: all transactions that are under way have smaller ones. What a view has for its end does
+        // not: it is that of the last one that has ended.
+        const NEXT: &str = "SELECT pg_catalog.pg_current_xact_id()::text";
         let failed = self.failed("open transactions can't be looked at");
         let row = self.session.query_one(NEXT, &[]).await.map_err(&failed)?;
         let next: u64 = row.get::<_, &str>(0).parse().unwrap_or(u64::MAX);

@@ -121,6 +121,18 @@ impl PostgresSource {
     }
 }
 
+/// Whether a transaction below this number may have committed though nobody sees it: its process waits for standbys, or is about
+/// to. One that waits for its client has not. Nobody can tell which prepared transaction it is that a process commits.
+async fn any_commits(server: &Server, session: &Session, below: u64) -> Result<bool> {
+    // Transaction numbers have 32 bits here: they are compared as the server does.
+    const COMMITS: &str = "\
+        SELECT EXISTS (SELECT FROM pg_catalog.pg_stat_activity WHERE coalesce(state NOT LIKE 'idle%', true) AND CASE \
+            WHEN backend_xid IS NULL THEN coalesce(wait_event = 'SyncRep', false) \
+            ELSE ((backend_xid::text::bigint - $1) & 4294967295) >= 2147483648 END)";
+    let row = session.query_one(COMMITS, &[&i64::from(below as u32)]).await;
+    Ok(row.map_err(|error| server.failed(&error, "open transactions can't be looked at"))?.get(0))
+}
+
 /// Moves a place on that somebody waits for, never back.
 pub(crate) fn raise(place: &watch::Sender<Lsn>, to: Lsn) {
     place.send_if_modified(|at| {
@@ -241,17 +253,20 @@ impl Source for PostgresSource {
     }
 
     async fn settled(&mut self) -> Result<bool> {
-        let Some(stream) = &mut self.stream else { return Ok(true) };
+        let Some(stream) = self.stream.as_mut().filter(|stream| !stream.settled) else { return Ok(true) };
         let earlier = Lsn(stream.earlier.load(Relaxed));
         let wanted = earlier.max(stream.slot_start);
-        // What the slot was allowed to forget was visible then.
-        stream.settled |= earlier != Lsn(0) && earlier <= stream.slot_start;
+        // What the slot was allowed to forget was visible then, if it withholds anything.
+        stream.settled = earlier != Lsn(0) && earlier <= stream.slot_start;
         if !stream.settled && earlier != Lsn(0) && stream.passed.load(Relaxed) >= earlier.0 {
             let row = self.session.query_one("SELECT pg_catalog.pg_current_snapshot()::text", &[]).await;
             let row =
                 row.map_err(|error| self.server.failed(&error, "the source can't be asked what is visible"))?;
             stream.delivered.forget_seen(&visibility(row.get(0))?);
             stream.settled = !stream.delivered.has_any(earlier);
+        }
+        if let Some(unkept) = stream.unkept.filter(|_| stream.settled) {
+            stream.settled = !any_commits(&self.server, &self.session, unkept).await?;
         }
         if !stream.settled {
             raise(&self.wanted, wanted);

@@ -40,10 +40,17 @@ pub(super) struct Streaming {
     pub slot_start: Lsn,
     /// Everything up to `earlier` is visible to every view from now on.
     pub settled: bool,
+    /// Where the slot does not keep what is not visible ([`Keeper::withholds`]): a transaction number that is greater than those of
+    /// all transactions from before the stream was opened.
+    pub unkept: Option<u64>,
     /// The end of the last transaction that had changes.
     pub changed: Arc<AtomicU64>,
     /// Something is missing from the stream; `None`: nobody watches any more.
     pub broken: Option<oneshot::Receiver<Error>>,
+}
+
+fn number(xid: &str) -> Result<u64> {
+    xid.parse().map_err(|_| malformed("a transaction number that is none"))
 }
 
 impl Streaming {
@@ -126,10 +133,17 @@ impl PostgresSource {
             &[],
         );
         let row = row.await.map_err(self.failed("the source's settings can't be read"))?;
-        let xid: u64 =
-            row.get::<_, &str>(0).parse().map_err(|_| malformed("a transaction number that is none"))?;
+        let xid = number(row.get(0))?;
         let patience = u64::try_from(row.get::<_, i64>(1)).unwrap_or(0);
-        let standbys: &str = row.get(2);
+        // Where commits wait for this very stream, to keep their log until they are visible would wait for ever.
+        let withholds = !awaits(row.get(2), &self.server.application_name);
+        let unkept = match withholds {
+            true => None,
+            false => {
+                let row = self.session.query_one("SELECT pg_catalog.pg_current_xact_id()::text", &[]).await;
+                Some(number(row.map_err(self.failed("a transaction can't be begun"))?.get(0))?)
+            }
+        };
         self.replication().await?;
         let client = self.replication.take();
         let client = client.ok_or_else(|| Error::new(ErrorKind::Internal, "no replication connection"))?;
@@ -167,8 +181,7 @@ impl PostgresSource {
             durable: durable_to,
             wanted: self.wanted.subscribe(),
             every: self.server.heartbeat,
-            // Where commits wait for this very stream, to keep their log until they are visible would wait for ever.
-            withholds: !awaits(standbys, &self.server.application_name),
+            withholds,
             beats: AtomicBool::new(true),
             publication: self.name.clone(),
             capture: self.capture.clone(),
@@ -204,6 +217,7 @@ impl PostgresSource {
             earlier,
             slot_start: slot.confirmed,
             settled: false,
+            unkept,
             changed,
             broken: Some(broken),
         })

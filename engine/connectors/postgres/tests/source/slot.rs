@@ -200,6 +200,46 @@ async fn a_commit_that_waits_for_an_absent_standby_is_newer_than_the_chunk() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_commit_that_waits_for_this_stream_and_for_an_absent_standby_is_newer_than_the_chunk() {
+    let place =
+        configured(&["synchronous_standby_names = 'FIRST 2 (sluice, nobody)'", "synchronous_commit = local"]);
+    place.sql("CREATE TABLE t(id int PRIMARY KEY, a text); INSERT INTO t VALUES (1, 'old')");
+    let mut follow = Follow::start(&place, &["t"]).await;
+    // Of no concern, all the while.
+    let mut idle = place.server.session(crate::harness::DATABASE);
+    idle.sql("BEGIN");
+    idle.sql("INSERT INTO t VALUES (50, 'idle')");
+    let mut waiting = place.server.session(crate::harness::DATABASE);
+    waiting.sql("SET synchronous_commit = on");
+    waiting.start("UPDATE t SET a = 'new'").unwrap();
+    let at = loop {
+        if let Read::Batch(batch) = follow.next(&LIMITS).await.unwrap() {
+            break batch.end().unwrap().clone();
+        }
+    };
+    assert_eq!(follow.chunk().await.rows[0].get(1), &Value::from("old"), "streamed, and not visible");
+    follow.source.confirm(&at).await.unwrap();
+    // The commit waits for this as well: the slot can't keep it.
+    let gone =
+        format!("SELECT confirmed_flush_lsn - '0/0' >= {} FROM pg_replication_slots", at.number().unwrap());
+    eventually(&place, &gone).await;
+    drop(follow);
+    let mut again = Follow::resume(&place, "p", &["t"], Some(at)).await.unwrap();
+    for _ in 0..10 {
+        assert!(!again.source.settled().await.unwrap(), "no chunk is read before it is visible");
+        tokio::time::sleep(Duration::from_millis(30)).await;
+    }
+    place.server.conf(&["synchronous_standby_names = ''"]);
+    place.server.reload();
+    waiting.finish().unwrap();
+    while !again.source.settled().await.unwrap() {
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
+    assert_eq!(again.chunk().await.rows[0].get(1), &Value::from("new"));
+    drop(idle);
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn commits_that_wait_for_this_very_stream_go_on() {
     let place = configured(&["synchronous_standby_names = 'ANY 1 (*)'", "synchronous_commit = local"]);
     place.sql("CREATE TABLE t(id int PRIMARY KEY, a text)");
