@@ -58,6 +58,18 @@ impl Spool {
         Ok(())
     }
 
+    /// What it keeps in memory, in bytes.
+    pub fn held(&self) -> usize {
+        self.memory.capacity()
+    }
+
+    /// Keeps nothing in memory until there is more.
+    pub fn rest(&mut self) -> Result<()> {
+        self.write_out()?;
+        self.memory = BytesMut::new();
+        Ok(())
+    }
+
     /// Reads everything back from the start.
     pub fn replay(mut self) -> Result<Replay> {
         if let Some(file) = &mut self.file {

@@ -4,6 +4,7 @@
 //! source ([`crate::deliver`]); when nobody takes them, it waits, and with it the server.
 
 mod transactions;
+mod under_way;
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -27,6 +28,7 @@ use crate::relations::{Followed, Plan, Relations, is_as_known};
 use crate::schema;
 use crate::session::Role;
 use crate::spool::Spool;
+use under_way::UnderWay;
 
 /// A transaction that is sent so long after its commit, by the server's own clock, is part of a backlog.
 const BEHIND_MICROS: i64 = 50_000;
@@ -94,8 +96,7 @@ pub(crate) fn run(setup: Setup, mut blocks: mpsc::Receiver<Result<Bytes>>, piece
         start,
         relations: Relations::default(),
         open: None,
-        streamed: HashMap::new(),
-        in_stream: None,
+        under_way: UnderWay::default(),
         commit: start,
         arena: Arena::default(),
         out: Out { pieces, ready: vec![], weight: 0 },
@@ -155,12 +156,6 @@ struct Open {
     rest: Option<Spool>,
 }
 
-/// A transaction that the server streams while it is under way.
-struct InProgress {
-    spool: Spool,
-    origin: Option<Origin>,
-}
-
 struct Assembler {
     setup: Setup,
     /// Tables of the line by OID.
@@ -168,8 +163,7 @@ struct Assembler {
     start: Lsn,
     relations: Relations,
     open: Option<Open>,
-    streamed: HashMap<u32, InProgress>,
-    in_stream: Option<u32>,
+    under_way: UnderWay,
     /// Where the commit begins of the transaction whose changes are looked at.
     commit: Lsn,
     arena: Arena,
@@ -219,7 +213,7 @@ impl Assembler {
 
     /// The server has nothing more up to here. While a transaction is being sent that says nothing of it.
     fn passed(&mut self, end: Lsn) -> Result<()> {
-        if self.open.is_some() || self.in_stream.is_some() {
+        if self.open.is_some() || self.under_way.in_piece() {
             return Ok(());
         }
         self.setup.passed.fetch_max(end.0, Relaxed);
@@ -227,8 +221,8 @@ impl Assembler {
     }
 
     fn message(&mut self, payload: Bytes) -> Result<()> {
-        if let Some(top) = self.in_stream {
-            return self.streamed_message(top, payload);
+        if self.under_way.in_piece() {
+            return self.under_way.message(payload);
         }
         if let Some(open) = &mut self.open
             && open.weight >= OPEN_BYTES_MAX
@@ -258,19 +252,12 @@ impl Assembler {
             }
             Message::Commit(committed) => self.commit(committed),
             Message::StreamStart { xid } => {
-                self.in_stream = Some(xid);
-                let spill = &self.setup.spill;
-                let fresh = || InProgress { spool: Spool::new(spill), origin: None };
-                self.streamed.entry(xid).or_insert_with(fresh);
+                self.under_way.begin_piece(xid, &self.setup.spill);
                 Ok(())
             }
             Message::StreamCommit { xid, committed } => self.commit_streamed(xid, committed),
             Message::StreamAbort { xid, subxid } => {
-                if xid == subxid {
-                    self.streamed.remove(&xid);
-                } else if let Some(transaction) = self.streamed.get_mut(&xid) {
-                    transaction.spool.aborted.insert(subxid);
-                }
+                self.under_way.abort(xid, subxid);
                 Ok(())
             }
             Message::StreamStop => Err(malformed("a piece of a transaction that has not begun")),
@@ -288,26 +275,6 @@ impl Assembler {
                 changed
             }
         }
-    }
-
-    /// A message of a transaction that is under way. Only its kind is looked at.
-    fn streamed_message(&mut self, top: u32, payload: Bytes) -> Result<()> {
-        match payload.first() {
-            Some(b'E') => self.in_stream = None,
-            Some(b'O') => {
-                let (_, message) = pgoutput::read(payload, true)?;
-                if let (Some(transaction), Message::Origin(name)) = (self.streamed.get_mut(&top), message) {
-                    transaction.origin = Some(Origin(name));
-                }
-            }
-            Some(b'Y' | b'M') => {}
-            Some(b'I' | b'U' | b'D' | b'T' | b'R') => {
-                let transaction = self.streamed.get_mut(&top);
-                transaction.ok_or_else(|| malformed("a piece of no transaction"))?.spool.push(&payload)?;
-            }
-            _ => return Err(malformed("an unknown message in a piece of a transaction")),
-        }
-        Ok(())
     }
 
     /// Makes events of a message. Every row and every truncated table has its index, whether the line follows the table or not: a

@@ -45,7 +45,7 @@ impl Assembler {
     }
 
     pub(super) fn commit_streamed(&mut self, xid: u32, committed: Committed) -> Result<()> {
-        let of = self.streamed.remove(&xid).ok_or_else(|| malformed("a commit of no transaction"))?;
+        let of = self.under_way.take(xid).ok_or_else(|| malformed("a commit of no transaction"))?;
         let transaction = self.transaction(xid, of.origin, committed);
         let Some(skip) = self.skip(&transaction, committed) else {
             self.descriptions(of.spool.replay()?, true)?;
