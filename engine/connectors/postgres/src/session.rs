@@ -26,6 +26,8 @@ const FIXED: &[(&str, &str)] = &[
     // Money is a whole number that the locale only dresses up: the same number at both ends.
     ("lc_monetary", "C"),
     ("standard_conforming_strings", "on"),
+    // That a publication is skipped, the stream tells only as a warning.
+    ("client_min_messages", "warning"),
     // A row policy is an error, not a table with fewer rows.
     ("row_security", "off"),
     ("default_transaction_isolation", "read committed"),
@@ -137,6 +139,7 @@ mod tests {
             ("statement_timeout", "30s", true),
             ("my.setting", "x", true),
             ("timezone", "CET", false),
+            ("client_min_messages", "error", false),
             ("session_replication_role", "replica", false),
             ("synchronous_commit", "local", false),
             ("synchronous_commit", "remote_apply", true),

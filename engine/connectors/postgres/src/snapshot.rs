@@ -159,11 +159,16 @@ enum Side {
     Upto,
 }
 
+/// How the key's columns are ordered, each.
+fn orders(Followed { table, schema }: &Followed) -> Vec<Option<Arc<Order>>> {
+    let order = |column: &Column| table.columns.get(table.column(&column.name)?)?.order.clone();
+    schema.key_columns().map(order).collect()
+}
+
 /// The condition that a row is on this side of a key, in the very order that `ORDER BY` has.
 fn side(followed: &Followed, terms: &[String], key: &Key, side: Side) -> String {
-    let Followed { table, schema } = followed;
-    let order = |column: &Column| table.columns.get(table.column(&column.name)?)?.order.clone();
-    let orders: Vec<_> = schema.key_columns().map(order).collect();
+    let schema = &followed.schema;
+    let orders = orders(followed);
     if orders.iter().all(Option::is_none) {
         let than = if side == Side::After { ">" } else { "<=" };
         return format!("({}) {than} ({})", terms.join(", "), literal::key(schema, key));
@@ -214,7 +219,11 @@ fn reread_sql(followed: &Followed, keys: &[Key], form: Form) -> String {
     let wanted: Vec<String> = wanted.collect();
     let terms = key_terms(schema);
     let names: Vec<String> = (0..terms.len()).map(|index| format!("k{index}")).collect();
-    let equal = terms.iter().zip(&names).map(|(term, name)| format!("{term} = w.{name}"));
+    // By the column's own operator an index finds the row. It may take other keys for the same, which are not what was asked for.
+    let equal = terms.iter().zip(&names).zip(orders(followed)).map(|((term, name), order)| match order {
+        None => format!("{term} = w.{name}"),
+        Some(order) => format!("{term} {} w.{name} AND {term}::text = w.{name}::text", order.equal),
+    });
     format!(
         "COPY (SELECT w.n, {} FROM (VALUES {}) w(n, {}) JOIN {} t ON {}) {}",
         columns(followed),

@@ -5,6 +5,7 @@ use sluice_types::{KeyRange, Value};
 
 use crate::follow::Follow;
 use crate::harness::Place;
+use crate::slot::eventually;
 
 /// All rows of `t`, a few at a time: the texts of the column `at`.
 async fn in_chunks(follow: &mut Follow, at: u32) -> Vec<String> {
@@ -61,5 +62,30 @@ async fn no_row_is_lost_whatever_orders_the_key() {
         let limits = ReadLimits { rows: 100, bytes: 1 << 20 };
         let chunk = reader.read(&follow.schemas[0], &range, &limits).await.unwrap();
         assert_eq!(chunk.rows.len(), 4);
+        // Rows are found by the very keys that they have, and by the key's index.
+        place.sql("UPDATE t SET k = 'X' WHERE k = 'x'");
+        let asked: Vec<_> = ["b", "x", "B", "X", "nobody"].into_iter().map(key).collect();
+        let schema = follow.schemas[0].clone();
+        let (found, _) = follow.source.reread(&schema, &asked).await.unwrap();
+        let found: Vec<bool> = found.iter().map(Option::is_some).collect();
+        assert_eq!(found, [true, false, false, true, false]);
     }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn rows_are_read_again_by_the_index_of_their_key() {
+    let place = Place::start();
+    place.sql(
+        "CREATE SCHEMA ext; CREATE EXTENSION citext SCHEMA ext; CREATE TABLE t(k ext.citext PRIMARY KEY, a text); \
+         INSERT INTO t SELECT md5(i::text), 'x' FROM generate_series(1, 20000) i; ANALYZE t",
+    );
+    let mut follow = Follow::start(&place, &["t"]).await;
+    let schema = follow.schemas[0].clone();
+    let key = |n: &str| place.sql(&format!("SELECT md5('{n}')"))[0][0].clone().unwrap();
+    let keys: Vec<_> = ["7", "8"].map(|n| sluice_types::Key(vec![Value::Text(key(n).into())])).to_vec();
+    let (found, _) = follow.source.reread(&schema, &keys).await.unwrap();
+    assert!(found.iter().all(Option::is_some));
+    drop(follow);
+    // Told when the session is gone.
+    eventually(&place, "SELECT idx_scan >= 2 FROM pg_stat_user_tables WHERE relname = 't'").await;
 }
