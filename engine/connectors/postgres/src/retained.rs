@@ -5,8 +5,38 @@
 //! again, and the limit holds anew as soon as it has been below.
 
 use sluice_types::{Error, ErrorKind, Result};
+use tokio_postgres::{Error as PgError, Statement};
 
 use crate::config::RetainedLimits;
+use crate::connection::Session;
+
+/// What is asked again and again, in one round trip each.
+#[derive(Clone)]
+pub(crate) struct Gauges {
+    log_end: Statement,
+    retained: Statement,
+}
+
+impl Gauges {
+    pub async fn prepare(session: &Session) -> Result<Self, PgError> {
+        const LOG_END: &str = "SELECT pg_catalog.pg_current_wal_flush_lsn()::text";
+        const RETAINED: &str = "SELECT (pg_catalog.pg_current_wal_flush_lsn() - restart_lsn)::bigint \
+            FROM pg_catalog.pg_replication_slots WHERE slot_name = $1";
+        Ok(Gauges { log_end: session.prepare(LOG_END).await?, retained: session.prepare(RETAINED).await? })
+    }
+
+    /// How far the log is written.
+    pub async fn log_end(&self, session: &Session) -> Result<String, PgError> {
+        session.query_one(&self.log_end, &[]).await?.try_get(0)
+    }
+
+    /// Bytes of log that a slot keeps; `None` where there is no such slot.
+    pub async fn retained(&self, session: &Session, slot: &str) -> Result<Option<u64>, PgError> {
+        let Some(row) = session.query_opt(&self.retained, &[&slot]).await? else { return Ok(None) };
+        let bytes: Option<i64> = row.try_get(0)?;
+        Ok(bytes.map(|bytes| u64::try_from(bytes).unwrap_or(0)))
+    }
+}
 
 /// Watches one session of a line.
 #[derive(Debug)]

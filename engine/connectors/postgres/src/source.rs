@@ -16,7 +16,7 @@ use crate::config::Server;
 use crate::connection::Session;
 use crate::delivered::visibility;
 use crate::endpoint::Database;
-use crate::keeper;
+use crate::keeper::{self, lsn};
 use crate::maintain::{Capture, Held, Keep};
 use crate::names;
 use crate::protocol::client::Client;
@@ -54,6 +54,7 @@ pub(crate) struct PostgresSource {
     wanted: Arc<watch::Sender<Lsn>>,
     stream: Option<Streaming>,
     retained: retained::Watch,
+    gauges: Option<retained::Gauges>,
 }
 
 /// Opens a source for a line.
@@ -78,12 +79,23 @@ pub(crate) async fn open(database: &Database, line: &LineContext) -> Result<Box<
         rereader: None,
         wanted: Arc::new(watch::Sender::new(Lsn(0))),
         stream: None,
+        gauges: None,
     }))
 }
 
 impl PostgresSource {
     fn keep(&self) -> Keep<'_> {
         Keep { server: &self.server, session: &self.session, name: &self.name }
+    }
+
+    /// Asked every second while changes wait behind it.
+    async fn gauges(&mut self) -> Result<retained::Gauges> {
+        if self.gauges.is_none() {
+            let made = retained::Gauges::prepare(&self.session).await;
+            self.gauges = Some(made.map_err(self.failed("the log's end can't be read"))?);
+        }
+        let gauges = self.gauges.clone();
+        gauges.ok_or_else(|| Error::new(ErrorKind::Internal, "gauges that were not prepared"))
     }
 
     fn failed(&self, what: &'static str) -> impl Fn(tokio_postgres::Error) -> Error + '_ {
@@ -284,7 +296,13 @@ impl Source for PostgresSource {
 
     async fn lag(&mut self, position: &Position) -> Result<Lag> {
         let position = Lsn::of(position)?;
-        let end = keeper::log_end(&self.server, &self.session).await?;
+        let end = self
+            .gauges()
+            .await?
+            .log_end(&self.session)
+            .await
+            .map_err(self.failed("the log's end can't be read"))?;
+        let end = lsn(&end)?;
         // What the stream has passed without a change is not behind. Read in this order: a change is noted before its place is.
         let passed = self.stream.as_ref().map_or(0, |stream| stream.passed.load(Relaxed));
         let changed = self.stream.as_ref().map_or(u64::MAX, |stream| stream.changed.load(Relaxed));
@@ -293,10 +311,9 @@ impl Source for PostgresSource {
     }
 
     async fn retained(&mut self) -> Result<Option<u64>> {
-        let slot = self.keep().slot().await?;
-        let Some(restart) = slot.and_then(|slot| slot.restart) else { return Ok(None) };
-        let end = keeper::log_end(&self.server, &self.session).await?;
-        let bytes = end.0.saturating_sub(restart.0);
+        let gauges = self.gauges().await?;
+        let found = gauges.retained(&self.session, &self.name).await;
+        let Some(bytes) = found.map_err(self.failed("slots can't be read"))? else { return Ok(None) };
         self.retained.look(&self.name, bytes).map_err(|error| self.server.at(error))?;
         Ok(Some(bytes))
     }

@@ -24,8 +24,6 @@ pub(crate) struct Slot {
     pub active_pid: Option<i32>,
     /// Up to where everything was confirmed.
     pub confirmed: Lsn,
-    /// From where on the server keeps its log for it.
-    pub restart: Option<Lsn>,
     /// Why it can't be used any more.
     pub lost: Option<String>,
 }
@@ -35,15 +33,14 @@ impl Keep<'_> {
     pub async fn slot(&self) -> Result<Option<Slot>> {
         const SLOT: &str = "\
             SELECT coalesce(plugin = 'pgoutput' AND database = current_database(), false), active_pid, \
-                   confirmed_flush_lsn::text, restart_lsn::text, wal_status, to_jsonb(s)->>'invalidation_reason' \
+                   confirmed_flush_lsn::text, wal_status, to_jsonb(s)->>'invalidation_reason' \
             FROM pg_catalog.pg_replication_slots s WHERE slot_name = $1";
         let row =
             self.session.query_opt(SLOT, &[&self.name]).await.map_err(self.failed("slots can't be read"))?;
         let Some(row) = row else { return Ok(None) };
-        let place = |index: usize| row.get::<_, Option<&str>>(index).map(lsn).transpose();
-        let (confirmed, restart) = (place(2)?, place(3)?);
-        let reason: Option<&str> = row.get(5);
-        let lost = match (row.get::<_, Option<&str>>(4), reason) {
+        let confirmed = row.get::<_, Option<&str>>(2).map(lsn).transpose()?;
+        let reason: Option<&str> = row.get(4);
+        let lost = match (row.get::<_, Option<&str>>(3), reason) {
             (Some("lost"), reason) => Some(reason.unwrap_or("the log that it needs was removed").to_string()),
             (_, Some(reason)) => Some(reason.to_string()),
             _ if confirmed.is_none() => Some("it was never made whole".to_string()),
@@ -53,7 +50,6 @@ impl Keep<'_> {
             ours: row.get(0),
             active_pid: row.get(1),
             confirmed: confirmed.unwrap_or_default(),
-            restart,
             lost,
         }))
     }
