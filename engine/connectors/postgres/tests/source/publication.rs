@@ -137,6 +137,30 @@ async fn a_gap_is_told_on_an_idle_source_too() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn what_makes_no_gap_is_not_told() {
+    let (place, mut follow) = filled().await;
+    for harmless in [
+        "VACUUM FULL FREEZE pg_publication",
+        "VACUUM FULL FREEZE pg_publication_rel",
+        "ALTER TABLE t RENAME TO u",
+        "ALTER TABLE u RENAME TO t",
+        "CREATE TABLE v(id int PRIMARY KEY)",
+        "ALTER PUBLICATION SLOT ADD TABLE v",
+        "ALTER PUBLICATION SLOT DROP TABLE v",
+        "TRUNCATE t",
+    ] {
+        place.sql(&harmless.replace("SLOT", SLOT));
+        follow.source.confirm(&follow.at.clone()).await.unwrap();
+        follow.events().await;
+    }
+    let at = follow.at.clone();
+    drop(follow);
+    let mut again = Follow::resume(&place, "p", &["t"], Some(at)).await.unwrap();
+    place.sql("INSERT INTO t VALUES (9, 'after')");
+    assert_eq!(again.events().await.iter().map(shown).collect::<Vec<_>>(), ["insert >9,after"]);
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_table_that_somebody_else_published_is_captured_as_one_that_is_new() {
     let (place, follow) = filled().await;
     place.sql("CREATE TABLE u(id int PRIMARY KEY)");
