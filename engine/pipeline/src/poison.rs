@@ -16,6 +16,7 @@ use crate::feed::{Feed, Passage, Work};
 use crate::moved;
 use crate::parking::Parked;
 use crate::postponed::{ATTEMPTS_MAX, POSTPONED_MAX};
+use crate::reread::RereadSize;
 use crate::spec::{OnError, OnErrorThen};
 use crate::status::Stats;
 
@@ -28,6 +29,7 @@ pub(crate) struct Writer {
     pub stats: Arc<Stats>,
     /// How often rows that were postponed and read again were postponed once more.
     pub attempts: HashMap<(TableId, Key), u32>,
+    pub reread_size: RereadSize,
 }
 
 /// What became of a piece of work in the open transaction.
@@ -61,6 +63,8 @@ struct Segment {
     wanted: Option<Vec<Event>>,
     /// They take postponed rows out of the target. One that can't be taken out stays as it is.
     gives_way: bool,
+    /// Instead of events to be written: such as were, whose rows are still to be read again.
+    asks: Vec<Event>,
 }
 
 impl Writer {
@@ -90,7 +94,7 @@ impl Writer {
         let outcome = Outcome::default();
         let mut writing = Writing { writer: self, work, feed, here, progress, poison, outcome };
         let ahead = match whole {
-            Some(Ok(written)) => writing.written(Segment::new(events), written).await?.into_iter().collect(),
+            Some(Ok(written)) => writing.written(Segment::new(events), written).await?,
             Some(Err(error)) => {
                 tx.rollback_to_savepoint().await?;
                 writing.narrow(Segment::new(events), error)?
@@ -108,7 +112,7 @@ impl Writer {
 
 impl Segment {
     fn new(events: Vec<Event>) -> Self {
-        Segment { events, wanted: None, gives_way: false }
+        Segment { events, wanted: None, gives_way: false, asks: vec![] }
     }
 
     /// What takes the rows of these events out of the target.
@@ -125,7 +129,8 @@ impl Segment {
             };
             first.into_iter().chain(second).filter_map(move |row| delete(&event, row))
         };
-        Segment { events: events.into_iter().flat_map(of_event).collect(), wanted: None, gives_way: true }
+        let events = events.into_iter().flat_map(of_event).collect();
+        Segment { gives_way: true, ..Segment::new(events) }
     }
 }
 
@@ -205,7 +210,7 @@ impl Writing<'_> {
 
     /// A segment fails: smaller ones, the first of them last; or, if it is one event, its dead letter.
     fn narrow(&mut self, segment: Segment, error: Error) -> Result<Vec<Segment>> {
-        let Segment { mut events, wanted, gives_way } = segment;
+        let Segment { mut events, wanted, gives_way, asks } = segment;
         if gives_way {
             return Ok(vec![]);
         }
@@ -222,9 +227,10 @@ impl Writing<'_> {
         let cuts = cuts.into_iter().flatten().filter(|&&at| at > 0);
         let mut segments = vec![];
         for &at in cuts {
-            segments.push(Segment { events: events.split_off(at), wanted: wanted.clone(), gives_way });
+            let events = events.split_off(at);
+            segments.push(Segment { events, wanted: wanted.clone(), gives_way, asks: vec![] });
         }
-        segments.push(Segment { events, wanted, gives_way });
+        segments.push(Segment { events, wanted, gives_way, asks });
         Ok(segments)
     }
 
@@ -284,26 +290,30 @@ impl Writing<'_> {
         true
     }
 
-    /// A segment is written. Rows whose image is partial and that the target does not have are read again (I13).
-    async fn written(&mut self, segment: Segment, written: Written) -> Result<Option<Segment>> {
+    /// A segment is written. Rows whose image is partial and that the target does not have are read again (I13), not more at once
+    /// than there is room for (I10). Says what is to be written next, the first of it last.
+    async fn written(&mut self, segment: Segment, written: Written) -> Result<Vec<Segment>> {
         self.outcome.rows += written.rows;
         let events = segment.events;
         let moved = events.iter().enumerate().filter(|(_, event)| moved::wants_row(event)).map(|(at, _)| at);
         let mut partial: Vec<usize> = written.partial.iter().copied().chain(moved).collect();
-        if partial.is_empty() {
-            return Ok(None);
-        }
         partial.sort_unstable();
-        let partial: Vec<Event> = partial.iter().filter_map(|&at| events.get(at).cloned()).collect();
+        let mut partial: Vec<Event> = partial.iter().filter_map(|&at| events.get(at).cloned()).collect();
+        partial.extend(segment.asks);
+        if partial.is_empty() {
+            return Ok(vec![]);
+        }
         if segment.wanted.is_some() {
             for event in partial {
                 let error = Error::new(ErrorKind::PartialRow, "the row read again is not complete either");
                 // Never postponed: it was read again just now.
                 self.poisoned(vec![event], segment.wanted.clone(), error)?;
             }
-            return Ok(None);
+            return Ok(vec![]);
         }
+        let rest = partial.split_off(partial.len().min(self.writer.reread_size.rows()));
         let rows = self.feed.reread(partial.clone(), self.work.transactions.clone()).await?;
+        self.writer.reread_size.weighed(&rows.events);
         if let Some(high) = &rows.high {
             crate::snapshot::raise(&mut self.outcome.high, high);
         }
@@ -317,7 +327,9 @@ impl Writing<'_> {
             rows.events.iter().chain(refused).map(|event| (event.transaction, event.index)).collect();
         let gone = partial.iter().filter(|event| !found.contains(&(event.transaction, event.index))).count();
         self.writer.stats.events_skipped.fetch_add(gone as u64, Relaxed);
-        Ok(Some(Segment { events: rows.events, wanted: Some(partial), gives_way: false }))
+        let found = Segment { wanted: Some(partial), ..Segment::new(rows.events) };
+        let rest = (!rest.is_empty()).then(|| Segment { asks: rest, ..Segment::new(vec![]) });
+        Ok(rest.into_iter().chain([found]).collect())
     }
 
     /// Within a batch, too, events follow an earlier one of their key.

@@ -12,6 +12,38 @@ use crate::snapshot::raise;
 const REREADS_MAX: u32 = 100;
 const REREAD_PAUSE_MS: u64 = 20;
 
+/// Rows that are read again at once as long as nobody knows what they weigh, and at most.
+const ROWS_FIRST: usize = 16;
+const ROWS_MAX: usize = 10_000;
+/// What rows that are read again at once may weigh, as far as the last ones tell; in bytes.
+const REREAD_BYTES: usize = 8 << 20;
+
+/// How many rows are read again at once (I10).
+#[derive(Debug)]
+pub(crate) struct RereadSize(usize);
+
+impl Default for RereadSize {
+    fn default() -> Self {
+        RereadSize(ROWS_FIRST)
+    }
+}
+
+impl RereadSize {
+    pub fn rows(&self) -> usize {
+        self.0
+    }
+
+    /// Rows have come. Heavy ones make the next fewer at once, light ones more by and by.
+    pub fn weighed(&mut self, rows: &[Event]) {
+        if rows.is_empty() {
+            return;
+        }
+        let weight: usize = rows.iter().map(|event| event.change.weight()).sum();
+        let fits = REREAD_BYTES / weight.div_ceil(rows.len()).max(1);
+        self.0 = fits.min(self.0.saturating_mul(8)).clamp(1, ROWS_MAX);
+    }
+}
+
 impl Reader {
     /// Reads rows again, in a view that has seen everything the line is writing; they are newer than that then, like the rows of
     /// a chunk, and right once the stream has passed the view's mark.

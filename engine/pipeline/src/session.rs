@@ -17,6 +17,7 @@ use crate::line::Ports;
 use crate::parking::Parked;
 use crate::poison::Writer;
 use crate::reader::{Reader, ReaderState};
+use crate::reread::RereadSize;
 use crate::route::Router;
 use crate::run::Run;
 use crate::snapshot::Snapshot;
@@ -137,6 +138,7 @@ async fn open(context: &Context) -> Result<(Run, Reader)> {
         clock: ports.clock.clone(),
         stats: shared.stats.clone(),
         attempts: HashMap::new(),
+        reread_size: RereadSize::default(),
     };
     let in_parts = !ports.target.capabilities().unlimited_transactions;
     let run = Run::new(context, sink, feed, writer, checkpoint, head, in_parts);

@@ -233,6 +233,29 @@ async fn a_partial_image_of_a_missing_row_is_read_again() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn rows_that_are_heavy_are_read_again_a_few_at_once() {
+    let options =
+        Options { before: BeforeImages::KeyIfChanged, after: AfterImages::Changed, ..Options::default() };
+    let mut world = World::with(options, Options::default());
+    world.synced().await;
+    let heavy = "x".repeat(300_000);
+    let inserts: Vec<_> = (0..120).map(|id| insert("t", id, &heavy)).collect();
+    world.source.run(&inserts).unwrap();
+    world.synced().await;
+    let deletes: Vec<_> = (0..120).map(|id| delete("t", id)).collect();
+    world.target.run(&deletes).unwrap();
+    let updates: Vec<_> = (0..120).map(|id| update("t", id, &[("w", id.into())])).collect();
+    world.source.run(&updates).unwrap();
+    let script = Arc::new(Scripted::new());
+    world.ports.source = endpoint(world.ports.source.clone(), script.clone());
+    world.synced().await;
+    // 16 rows, and then about 8 MiB each time.
+    assert!(script.calls(Call::Reread) >= 5, "{} times", script.calls(Call::Reread));
+    world.assert_equal("t");
+    assert!(world.letters().is_empty());
+}
+
+#[tokio::test(start_paused = true)]
 async fn a_table_that_is_added_is_copied_while_the_others_go_on() {
     let mut world = World::new();
     world.insert("t", 0..10);
