@@ -120,12 +120,30 @@ fn same(json: &serde_json::Value, bson: &Bson) -> bool {
         (J::Bool(a), Bson::Boolean(b)) => a == b,
         (J::Number(a), Bson::Int64(b)) => a.as_i64() == Some(*b),
         (J::Number(a), Bson::Double(b)) => a.as_f64().map(f64::to_bits) == Some(b.to_bits()),
+        // Two spellings may be equally short, and equally near to the double (1212664950064572.25): which of them means it is a
+        // matter of taste, so the other one is kept as it is.
+        (J::Number(a), Bson::Decimal128(b)) => {
+            let text = a.to_string();
+            b.to_string() == text && a.as_f64().is_some_and(|float| float.to_string() != text)
+        }
         (J::String(a), Bson::String(b)) => a == b,
         (J::Array(a), Bson::Array(b)) => a.len() == b.len() && a.iter().zip(b).all(|(a, b)| same(a, b)),
         (J::Object(a), Bson::Document(b)) => {
             a.len() == b.len() && a.iter().all(|(name, a)| b.get(name).is_some_and(|b| same(a, b)))
         }
         _ => false,
+    }
+}
+
+#[test]
+fn a_number_between_two_doubles_spellings_is_kept() {
+    for text in ["-1212664950064572.2", "-1212664950064572.3"] {
+        let json: serde_json::Value = serde_json::from_str(text).unwrap();
+        match read(text).unwrap() {
+            Bson::Double(float) => assert_eq!(Some(float), json.as_f64(), "{text}"),
+            Bson::Decimal128(decimal) => assert_eq!(decimal.to_string(), text),
+            other => panic!("{other}"),
+        }
     }
 }
 
