@@ -192,10 +192,11 @@ impl Feed {
         self.durable.send_replace(position.clone());
     }
 
-    /// Tells the reader which rows are postponed. It looks when it is told what is durable.
-    pub fn postponed(&self, postponed: &Postponed) {
+    /// Tells the reader which rows are postponed. It looks when it is told what is durable. `again`: it has read what it was told,
+    /// so it must hear of the same rows once more.
+    pub fn postponed(&self, postponed: &Postponed, again: bool) {
         self.postponed.send_if_modified(|told| {
-            let changed = told != postponed;
+            let changed = again || told != postponed;
             if changed {
                 told.clone_from(postponed);
             }

@@ -142,7 +142,8 @@ impl Run {
         let epoch = self.checkpoint.epoch;
         tx.save(&self.checkpoint, Some(epoch)).await?; // I2: data and checkpoint in one transaction.
         tx.commit().await?;
-        self.feed.postponed(&self.checkpoint.snapshot.postponed);
+        let again = matches!(work.passage, Passage::Postponed(_));
+        self.feed.postponed(&self.checkpoint.snapshot.postponed, again);
         self.feed.durable(&self.checkpoint.position); // I1: confirmed only now.
         self.count(rows, bytes, started);
         Ok(())

@@ -80,6 +80,33 @@ async fn a_constraint_is_tried_again_and_may_heal() {
     running.await.unwrap();
 }
 
+/// The log of the source moves on while postponed rows are read again, so that every time they are newer than the target.
+#[tokio::test(start_paused = true)]
+async fn a_postponed_row_that_never_heals_is_a_dead_letter_in_the_end() {
+    let world = World::new();
+    world.target.run(&[Statement::CreateTable(table("t").unique(&["v"]))]).unwrap();
+    world.target.run(&[insert("t", 99, "v2")]).unwrap();
+    world.create("foreign");
+    world.insert("t", 1..=3);
+    let source = world.source.clone();
+    let traffic = tokio::spawn(async move {
+        for id in 0.. {
+            source.run(&[insert("foreign", id, "x")]).unwrap();
+            match id % 10 {
+                0 => tokio::time::sleep(Duration::from_millis(1)).await,
+                _ => tokio::task::yield_now().await,
+            }
+        }
+    });
+    let (handle, running) = world.serve();
+    tokio::time::timeout(Duration::from_secs(60), until(|| handle.status().ready)).await.unwrap();
+    assert_eq!(world.codes(), ["constraint"]);
+    assert_eq!(world.ids("t"), [1, 3, 99]);
+    traffic.abort();
+    handle.stop();
+    running.await.unwrap();
+}
+
 /// I4: what was written of a transaction before its failing piece comes again with it.
 #[tokio::test(start_paused = true)]
 async fn a_constraint_in_a_later_piece_of_a_transaction_costs_no_earlier_piece() {
