@@ -5,7 +5,7 @@ use std::sync::{Arc, OnceLock};
 
 use rusqlite::types::Value;
 use sluice_servers::bson::{Bson, Document};
-use sluice_servers::{Mongo, Postgres, PostgresOptions, Rows};
+use sluice_servers::{Mongo, MongoOptions, Postgres, PostgresOptions, Rows};
 
 use crate::site::open;
 
@@ -79,7 +79,14 @@ pub fn postgres_options() -> PostgresOptions {
 /// A MongoDB server for the tests of this process.
 pub fn mongo() -> Arc<Mongo> {
     static SHARED: OnceLock<Arc<Mongo>> = OnceLock::new();
-    SHARED.get_or_init(|| Arc::new(Mongo::start())).clone()
+    SHARED.get_or_init(|| Arc::new(Mongo::start_with(mongo_options()))).clone()
+}
+
+/// What that server is started with. Commands that a bad network brings late may begin a transaction that nobody ends, and its time
+/// is a minute by default; an honest one may take some seconds on a slow machine.
+pub fn mongo_options() -> MongoOptions {
+    let arguments = ["--setParameter", "transactionLifetimeLimitSeconds=10"];
+    MongoOptions { arguments: arguments.map(String::from).to_vec(), ..Default::default() }
 }
 
 impl Database {
