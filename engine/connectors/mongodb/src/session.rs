@@ -11,10 +11,11 @@ use std::time::Duration;
 use mongodb::bson::{Document, RawDocumentBuf, doc};
 use mongodb::options::{ReadConcern, ReadPreference, WriteConcern};
 use mongodb::{Client, ClientSession};
-use sluice_types::{PipelineId, Result};
+use sluice_types::{ErrorKind, PipelineId, Result};
 use tokio::task::JoinHandle;
 
 use crate::connection::Server;
+use crate::errors::kind_of;
 use crate::plan::ID;
 use crate::sink::CHECKPOINTS;
 
@@ -150,6 +151,9 @@ impl Sessions {
         match tokio::time::timeout(self.server.config.timeouts.operation, kill(client, session)).await {
             Ok(Ok(_)) => {}
             // What it has left ends by itself; until then the line is told that rows are held, and tries again.
+            Ok(Err(error)) if kind_of(&error) != ErrorKind::Permission => {
+                return Err(self.server.failed(&error, WHAT)); // the note stays: it is tried again
+            }
             Ok(Err(error)) => tracing::warn!(database = %self.server.config.name, %error, "{WHAT}"),
             Err(_) => return Err(self.server.timed_out(WHAT)),
         }
