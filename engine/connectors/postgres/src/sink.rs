@@ -12,6 +12,7 @@ use std::task::Poll;
 use async_trait::async_trait;
 use sluice_types::ports::{LineContext, Sink, SinkTx, TargetTable};
 use sluice_types::{Checkpoint, Error, ErrorKind, PipelineId, Result, TableId, TableSchema};
+use tokio_postgres::error::SqlState;
 use tokio_postgres::{Client, Error as PgError, Statement};
 
 use crate::checkpoint;
@@ -142,8 +143,9 @@ impl PostgresSink {
                 Err(error) if error.as_db_error().is_none() => {
                     return Err(self.server.failed(&error, "the session can't be set up"));
                 }
-                // The session of an engine that was killed is not gone yet.
-                Err(error) if errors::kind_of(&error) == ErrorKind::Busy && attempt < ORIGIN_TRIES => {
+                // The session of an engine that was killed is not gone yet. That there is no room for another origin, which is
+                // `Busy` too, does not pass by itself.
+                Err(error) if error.code() == Some(&SqlState::OBJECT_IN_USE) && attempt < ORIGIN_TRIES => {
                     self.line.clock.sleep_ms(ORIGIN_PAUSE_MS).await;
                 }
                 Err(error) => {

@@ -50,6 +50,8 @@ pub(crate) struct PostgresChunks {
 struct View {
     mark: Mark,
     rows: Vec<CopyRow>,
+    /// What they weigh.
+    weight: usize,
     /// The limit of bytes was reached before the end.
     cut: bool,
 }
@@ -109,7 +111,7 @@ impl PostgresChunks {
         let mark = mark.ok_or_else(|| malformed("a view without its place in the log"))?;
         // On an idle source the stream may not come to this place by itself.
         raise(&self.wanted, Lsn::of(&mark.high)?);
-        Ok(View { mark, rows, cut })
+        Ok(View { mark, rows, weight, cut })
     }
 
     /// Rows by key in one view, one answer per key.
@@ -269,8 +271,7 @@ impl ChunkReader for PostgresChunks {
         let mut reader = Reader::new(&followed.table, false);
         let copy = chunk_sql(&followed, range, rows, reader.form());
         let view = self.view(Some(&copy), &mut reader, limits.bytes.max(1)).await;
-        let View { mark, rows: read, cut } = view.map_err(|error| error.at_table(&table.table))?;
-        let weight: usize = read.iter().map(|row| row.row.weight()).sum();
+        let View { mark, rows: read, weight, cut } = view.map_err(|error| error.at_table(&table.table))?;
         if !read.is_empty() {
             self.weights.insert(table.table.clone(), weight.div_ceil(read.len()));
         }

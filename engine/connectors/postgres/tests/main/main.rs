@@ -7,6 +7,7 @@ mod altered;
 mod conformance;
 mod harness;
 mod moves;
+mod origin;
 mod random;
 mod sink;
 mod target;

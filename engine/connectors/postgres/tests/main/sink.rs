@@ -498,18 +498,3 @@ async fn truncates_of_tables_that_refer_to_each_other() {
     write(&mut sink, &both).await.unwrap();
     assert_eq!(place.rows("SELECT (SELECT count(*) FROM p) + (SELECT count(*) FROM c)"), ["0"]);
 }
-
-#[tokio::test(flavor = "multi_thread")]
-async fn writes_carry_the_lines_origin() {
-    let place = Place::new();
-    let schema = numbers("t");
-    place.sql("SELECT pg_create_logical_replication_slot('s_' || current_database(), 'test_decoding')");
-    let mut sink = prepared(&place, &[&schema]).await;
-    write(&mut sink, &events(&schema, [Change::Insert(row(1, 1, "x"))])).await.unwrap();
-    assert_eq!(place.rows("SELECT count(*) FROM t"), ["1"]);
-    let local = "SELECT count(*) FROM pg_logical_slot_peek_changes('s_' || current_database(), NULL, NULL,
-                 'only-local', 'true', 'skip-empty-xacts', 'true') WHERE data LIKE 'table public.t%'";
-    let all = local.replace("'only-local', 'true',", "");
-    assert_eq!((place.rows(local), place.rows(&all)), (vec!["0".to_string()], vec!["1".to_string()]));
-    place.sql("SELECT pg_drop_replication_slot('s_' || current_database())");
-}
