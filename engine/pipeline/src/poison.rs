@@ -150,7 +150,7 @@ async fn write_whole(tx: &mut dyn SinkTx, events: &[Event], patient: bool) -> Re
     match tx.write(events).await {
         Ok(written) => Ok(Ok(written)),
         Err(error) if error.disposition() != Disposition::DeadLetter => Err(error),
-        Err(error) if patient && may_heal(&error) => Err(error),
+        Err(error) if patient && error.kind().heals_by_others() => Err(error),
         Err(error) => Ok(Err(error)),
     }
 }
@@ -241,7 +241,7 @@ impl Writing<'_> {
         wanted: Option<Vec<Event>>,
         error: Error,
     ) -> Result<Option<Segment>> {
-        if may_heal(&error) && !self.is_settled() && self.postpone(&events) {
+        if error.kind().heals_by_others() && !self.is_settled() && self.postpone(&events) {
             return Ok(Some(Segment::giving_way(events)));
         }
         if self.writer.on_error.then == OnErrorThen::Pause {
@@ -380,9 +380,4 @@ fn asking(event: Event, wanted: Option<Vec<Event>>) -> Event {
 
 fn parked() -> Reason {
     reason(&Error::new(ErrorKind::Parked, "an earlier event of the same key is a dead letter"))
-}
-
-/// Whether trying again may help: somebody else may write the row that is missing, or take away the one in the way.
-pub(crate) fn may_heal(error: &Error) -> bool {
-    error.kind() == ErrorKind::Constraint
 }

@@ -11,7 +11,7 @@ use crate::feed::{Feed, Passage, Work};
 use crate::handle::Shared;
 use crate::large::{Large, Next};
 use crate::line::Ports;
-use crate::poison::{Writer, may_heal};
+use crate::poison::Writer;
 use crate::postponed;
 use crate::session::{Context, Outcome};
 use crate::spec::{LineSpec, SnapshotMode};
@@ -95,7 +95,7 @@ impl Run {
         for attempt in 0.. {
             let mut patient = attempt < self.spec.on_error.retries;
             match self.batch(&mut work, &mut patient).await {
-                Err(error) if patient && may_heal(&error) => {
+                Err(error) if patient && error.kind().heals_by_others() => {
                     tracing::warn!(pipeline = %self.spec.pipeline, %error, attempt, "tried again");
                     self.ports.clock.sleep_ms(backoff_ms(&self.spec.on_error, attempt)).await;
                 }

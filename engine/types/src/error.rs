@@ -101,8 +101,11 @@ error_kinds! {
     // One event.
     /// The target can't hold the value exactly (I7).
     ValueUnrepresentable = "value-unrepresentable" => DeadLetter,
-    /// A constraint of the target refused the row: unique, foreign key, check, not null.
+    /// A constraint between rows of the target refused the row: unique, foreign key, exclusion, or what a trigger of the target
+    /// looks after. See [`ErrorKind::heals_by_others`].
     Constraint = "constraint" => DeadLetter,
+    /// A constraint on the row alone refused it: check, not null, a validator. Whatever other rows do, it is refused again.
+    RowRefused = "row-refused" => DeadLetter,
     /// An image with absent values whose row is neither in the target nor in the source (I13).
     PartialRow = "partial_row" => DeadLetter,
     /// A plugin rejected the event.
@@ -145,6 +148,14 @@ error_kinds! {
     DeadLettersFull = "dead-letters-full" => Pause,
     /// A fault of sluice itself.
     Internal = "internal" => Pause,
+}
+
+impl ErrorKind {
+    /// Whether writing the same event again may do because other rows have changed meanwhile: the one that was missing is there,
+    /// the one in the way is gone. Total: what is said of a row alone does not heal.
+    pub fn heals_by_others(self) -> bool {
+        self == ErrorKind::Constraint
+    }
 }
 
 impl fmt::Display for ErrorKind {

@@ -258,10 +258,10 @@ fn a_row_that_the_target_can_not_hold() {
         assert!(kept.iter().any(|row| row[1].as_deref() == Some("fits")), "{kept:?}");
         let letters = site.sluice(&["dlq", "list", "copy", "--json"]).ended_with(0).json();
         let code = letters["dead_letters"][0]["reason"]["code"].clone();
-        let known = [json!("constraint"), json!("value-unrepresentable"), json!("value_too_large")];
+        let known = [json!("row-refused"), json!("value-unrepresentable"), json!("value_too_large")];
         assert!(
             known.contains(&code)
-                || letters.to_string().contains("constraint")
+                || letters.to_string().contains("row-refused")
                 || letters.to_string().contains("unrepresentable"),
             "{letters:#}"
         );

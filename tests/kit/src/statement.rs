@@ -44,6 +44,12 @@ impl TableDef {
         self
     }
 
+    /// With this column not nullable.
+    pub fn required(mut self, name: &str) -> Self {
+        self.columns.iter_mut().filter(|column| column.0 == name).for_each(|column| column.3 = false);
+        self
+    }
+
     /// With one more unique constraint.
     pub fn unique(mut self, names: &[&str]) -> Self {
         self.unique.push(names.iter().map(|name| name.to_string()).collect());

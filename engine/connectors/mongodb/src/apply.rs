@@ -255,7 +255,7 @@ fn refusal(fold: &Fold, steps: &[Step], kind: Kind, mode: Mode, error: &WriteErr
     }
     let table = &entry.plan.schema.table;
     let what = match (kind_of_code(error.code), error.index_fields.as_slice()) {
-        (ErrorKind::Constraint, []) => "the collection's validation refuses the document".to_string(),
+        (ErrorKind::RowRefused, _) => "the collection's validation refuses the document".to_string(),
         (ErrorKind::Constraint, fields) => {
             format!("a unique index of the target over ({}) refuses the document", fields.join(", "))
         }

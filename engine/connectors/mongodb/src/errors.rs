@@ -35,8 +35,10 @@ pub(crate) fn kind_of_code(code: i32) -> ErrorKind {
         13 => ErrorKind::Permission,
         // OutOfDiskSpace
         14031 | 365 => ErrorKind::DiskFull,
-        // DuplicateKey (of three ages), DocumentValidationFailure
-        DUPLICATE_KEY | 11001 | 12582 | 121 => ErrorKind::Constraint,
+        // DuplicateKey (of three ages)
+        DUPLICATE_KEY | 11001 | 12582 => ErrorKind::Constraint,
+        // DocumentValidationFailure
+        121 => ErrorKind::RowRefused,
         // BSONObjectTooLarge and its relatives, KeyTooLong, Overflow
         10334 | 17419 | 17420 | 17280 | 15 => ErrorKind::ValueUnrepresentable,
         // BadValue, DottedFieldName, DollarPrefixedFieldName, InvalidIdField, EmptyFieldName, ImmutableField
@@ -139,7 +141,10 @@ impl Cause {
             DriverKind::Command(command) => {
                 let quotes = matches!(
                     kind,
-                    ErrorKind::ValueUnrepresentable | ErrorKind::Constraint | ErrorKind::Internal
+                    ErrorKind::ValueUnrepresentable
+                        | ErrorKind::Constraint
+                        | ErrorKind::RowRefused
+                        | ErrorKind::Internal
                 );
                 let named = code(command.code, &command.code_name);
                 if quotes { named } else { format!("{named}: {}", command.message) }

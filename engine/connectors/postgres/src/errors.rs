@@ -16,6 +16,8 @@ pub(crate) fn kind_of_state(code: &str) -> ErrorKind {
         // Locks and conflicts with other transactions.
         "55P03" | "55006" | "40001" | "40P01" | "72000" | "53200" | "53300" | "53400" => ErrorKind::Busy,
         "40002" => ErrorKind::Constraint,
+        // Not null, check: of the row alone.
+        "23502" | "23514" => ErrorKind::RowRefused,
         // The catalogue.
         "42P01" | "3F000" => ErrorKind::TableMissing,
         "42703" | "42804" | "42P10" | "42883" | "42704" | "42809" | "42P16" | "42P17" | "428C9" => {
@@ -31,8 +33,9 @@ pub(crate) fn kind_of_state(code: &str) -> ErrorKind {
             "08" => ErrorKind::Unreachable,
             "28" => ErrorKind::Authentication,
             "22" => ErrorKind::ValueUnrepresentable,
-            // 44: a view's check option; P0, 38, 39, 27, 09: what a trigger of the table raised.
-            "23" | "44" | "P0" | "38" | "39" | "27" | "09" => ErrorKind::Constraint,
+            "44" => ErrorKind::RowRefused, // a view's check option
+            // P0, 38, 39, 27, 09: what a trigger of the table raised, which may have looked at other rows.
+            "23" | "P0" | "38" | "39" | "27" | "09" => ErrorKind::Constraint,
             "53" => ErrorKind::Busy,
             "57" => ErrorKind::Unreachable,
             _ => ErrorKind::Internal,
@@ -192,6 +195,16 @@ mod tests {
         }
         for code in ["23505", "23503", "23502", "23514", "22003", "22021", "22001", "P0001", "54000"] {
             assert_eq!(kind_of_state(code).disposition(), Disposition::DeadLetter, "{code}");
+        }
+    }
+
+    #[test]
+    fn only_what_is_between_rows_heals_by_others() {
+        for code in ["23505", "23503", "23001", "23P01", "40002", "P0001"] {
+            assert!(kind_of_state(code).heals_by_others(), "{code}");
+        }
+        for code in ["23502", "23514", "44000", "22003", "54000"] {
+            assert!(!kind_of_state(code).heals_by_others(), "{code}");
         }
     }
 

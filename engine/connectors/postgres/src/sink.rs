@@ -303,6 +303,11 @@ impl PostgresSink {
             (_, Some("21000")) | (ErrorKind::Constraint, _) => {
                 told(ErrorKind::Constraint, "a constraint of the target refuses the row")
             }
+            (ErrorKind::RowRefused, _) => {
+                told(ErrorKind::RowRefused, "a constraint of the target refuses what is in the row").remedy(
+                    "Convert the value on its way (type-conversion), or change the target's constraint",
+                )
+            }
             (ErrorKind::ValueUnrepresentable, _) => {
                 told(ErrorKind::ValueUnrepresentable, "the target's column can't hold the value")
                     .remedy("Convert the value on its way (type-conversion), or change the target's column")

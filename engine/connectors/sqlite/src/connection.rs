@@ -3,7 +3,7 @@
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use rusqlite::{Connection, ErrorCode, OpenFlags};
+use rusqlite::{Connection, ErrorCode, OpenFlags, ffi};
 use sluice_types::{Error, ErrorKind, Result};
 
 /// Prepared statements that a connection keeps.
@@ -96,7 +96,11 @@ pub(crate) fn kind_of(error: &rusqlite::Error) -> ErrorKind {
             ErrorKind::Unreachable
         }
         Some(ErrorCode::NotADatabase | ErrorCode::DatabaseCorrupt) => ErrorKind::Corrupt,
-        Some(ErrorCode::ConstraintViolation) => ErrorKind::Constraint,
+        Some(ErrorCode::ConstraintViolation) => match error.sqlite_error().map(|error| error.extended_code) {
+            Some(ffi::SQLITE_CONSTRAINT_CHECK | ffi::SQLITE_CONSTRAINT_NOTNULL) => ErrorKind::RowRefused,
+            Some(ffi::SQLITE_CONSTRAINT_DATATYPE) => ErrorKind::ValueUnrepresentable,
+            _ => ErrorKind::Constraint,
+        },
         Some(ErrorCode::TypeMismatch | ErrorCode::TooBig) => ErrorKind::ValueUnrepresentable,
         _ => ErrorKind::Internal,
     }

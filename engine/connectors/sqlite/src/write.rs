@@ -333,13 +333,9 @@ fn is_uniqueness(error: &rusqlite::Error) -> bool {
 /// A row that the target refuses is an event's error; anything else is the file's.
 fn failed(error: rusqlite::Error, file: &File, step: &Step) -> Error {
     let kind = connection::kind_of(&error);
-    let of_type =
-        error.sqlite_error().is_some_and(|e| e.extended_code == rusqlite::ffi::SQLITE_CONSTRAINT_DATATYPE);
     let failed = match kind {
-        ErrorKind::Constraint if of_type => {
-            Error::new(ErrorKind::ValueUnrepresentable, "the STRICT table refuses the value's type")
-        }
         ErrorKind::Constraint => Error::new(kind, "a constraint of the target refuses the row"),
+        ErrorKind::RowRefused => Error::new(kind, "a constraint of the target refuses what is in the row"),
         ErrorKind::ValueUnrepresentable => Error::new(kind, "the target's column can't hold the value"),
         // The table was altered or dropped since the line prepared it.
         ErrorKind::Internal => {

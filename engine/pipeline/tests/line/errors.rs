@@ -80,6 +80,25 @@ async fn a_constraint_is_tried_again_and_may_heal() {
     running.await.unwrap();
 }
 
+/// What a row is refused for by itself is not waited for: neither its retries nor the stream's progress would heal it.
+#[tokio::test(start_paused = true)]
+async fn a_row_that_no_other_row_can_heal_is_a_dead_letter_at_once() {
+    let mut world = World::new();
+    world.target.run(&[Statement::CreateTable(table("t").required("v"))]).unwrap();
+    world.spec.on_error.retries = 1000;
+    world.insert("t", 1..=3);
+    world.source.run(&[update("t", 2, &[("v", Value::Null)])]).unwrap();
+    let (handle, running) = world.serve();
+    until(|| !world.letters().is_empty()).await;
+    assert_eq!(world.target.checkpoint(&world.spec.pipeline).unwrap().snapshot.postponed.len(), 0);
+    until(|| handle.status().ready).await;
+    world.source.run(&[insert("t", 4, "x"), update("t", 4, &[("v", Value::Null)])]).unwrap();
+    until(|| world.letters().len() == 2).await;
+    assert_eq!(world.codes(), ["row-refused", "row-refused"]);
+    handle.stop();
+    running.await.unwrap();
+}
+
 /// The log of the source moves on while postponed rows are read again, so that every time they are newer than the target.
 #[tokio::test(start_paused = true)]
 async fn a_postponed_row_that_never_heals_is_a_dead_letter_in_the_end() {

@@ -69,7 +69,7 @@ impl Table {
     pub fn put(&mut self, old: Option<&RowKey>, row: Row) -> Result<()> {
         let key = self.key_of(&row);
         if old != Some(&key) && self.rows.contains_key(&key) {
-            return Err(self.violated("primary key"));
+            return Err(self.violated(ErrorKind::Constraint, "primary key"));
         }
         for columns in &self.unique {
             let own = |row: &Row| columns.iter().map(|&at| row.values()[at].clone()).collect::<Vec<_>>();
@@ -79,12 +79,12 @@ impl Table {
             }
             let taken = |(other, row): (&RowKey, &Arc<Row>)| Some(other) != old && own(row) == values;
             if self.rows.iter().any(taken) {
-                return Err(self.violated("unique constraint"));
+                return Err(self.violated(ErrorKind::Constraint, "unique constraint"));
             }
         }
         for (column, value) in self.schema.columns.iter().zip(row.values()) {
             if !column.nullable && *value == Value::Null {
-                return Err(self.violated("not null constraint"));
+                return Err(self.violated(ErrorKind::RowRefused, "not null constraint"));
             }
         }
         if let Some(old) = old {
@@ -94,7 +94,7 @@ impl Table {
         Ok(())
     }
 
-    fn violated(&self, what: &str) -> Error {
-        Error::new(ErrorKind::Constraint, format!("the row violates a {what}")).at_table(&self.schema.table)
+    fn violated(&self, kind: ErrorKind, what: &str) -> Error {
+        Error::new(kind, format!("the row violates a {what}")).at_table(&self.schema.table)
     }
 }

@@ -195,15 +195,15 @@ async fn a_refused_row_takes_nothing_with_it() {
     let mut tx = sink.begin().await.unwrap();
     tx.write(&[insert(&t, 2, "b", 2), update(&t, 1, 1, None, Some(11))]).await.unwrap();
     tx.savepoint().await.unwrap();
-    let refused = |error: Error, event: usize, what: &str| {
-        assert_eq!((error.kind(), error.event()), (ErrorKind::Constraint, Some(event)), "{error}");
+    let refused = |error: Error, kind: ErrorKind, event: usize, what: &str| {
+        assert_eq!((error.kind(), error.event()), (kind, Some(event)), "{error}");
         assert!(error.to_string().contains(what) && !error.to_string().contains("secret"), "{error}");
     };
     let events = [insert(&t, 3, "c", 3), insert(&t, 4, "taken", 4), insert(&t, 5, "d", 5)];
-    refused(tx.write(&events).await.unwrap_err(), 1, "(a)");
+    refused(tx.write(&events).await.unwrap_err(), ErrorKind::Constraint, 1, "(a)");
     tx.rollback_to_savepoint().await.unwrap();
     let events = [insert(&t, 3, "c", 3), insert(&t, 4, "secret", 101), insert(&t, 5, "d", 5)];
-    refused(tx.write(&events).await.unwrap_err(), 1, "validation");
+    refused(tx.write(&events).await.unwrap_err(), ErrorKind::RowRefused, 1, "validation");
     tx.rollback_to_savepoint().await.unwrap();
     tx.write(&[insert(&t, 3, "c", 3)]).await.unwrap();
     tx.savepoint().await.unwrap();

@@ -121,7 +121,7 @@ async fn the_one_event_that_is_refused_is_named() {
     let mut transaction = sink.begin().await.unwrap();
     transaction.savepoint().await.unwrap();
     let error = transaction.write(&all).await.unwrap_err();
-    assert_eq!((error.kind(), error.event()), (ErrorKind::Constraint, Some(321)), "{error}");
+    assert_eq!((error.kind(), error.event()), (ErrorKind::RowRefused, Some(321)), "{error}");
     assert!(error.to_string().contains("t_u_check") && !error.to_string().contains("1000"), "{error}");
     transaction.rollback_to_savepoint().await.unwrap();
     transaction.write(&all[..321]).await.unwrap();

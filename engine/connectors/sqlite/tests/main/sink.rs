@@ -249,7 +249,7 @@ async fn a_refused_row_names_its_event() {
     let first = event(&items, Change::Insert(row(1, "a", 0)));
     for (change, kind) in [
         (Change::Insert(row(2, "a", 0)), ErrorKind::Constraint),
-        (Change::Insert(row(2, "b", "secret")), ErrorKind::Constraint),
+        (Change::Insert(row(2, "b", "secret")), ErrorKind::RowRefused),
         (Change::Insert(row(2, 7, 0)), ErrorKind::ValueUnrepresentable),
         (
             Change::Insert(Row::new(vec!["x".into(), "y".into(), Value::Null])),
