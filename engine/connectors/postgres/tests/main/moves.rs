@@ -115,7 +115,7 @@ async fn truncates_of_one_statement_stay_together_beside_a_poisoned_event() {
         let mut all = [before, truncates.clone(), insert(1, 1000)].concat();
         (0..after).for_each(|id| all.extend(insert(20 + id, 1)));
         let error = write(&mut sink, &all).await.unwrap_err();
-        assert_eq!((error.kind(), error.event()), (ErrorKind::Constraint, Some(poison)), "{error}");
+        assert_eq!((error.kind(), error.event()), (ErrorKind::RowRefused, Some(poison)), "{error}");
     }
     write(&mut sink, &truncates).await.unwrap();
     assert_eq!(place.rows("SELECT (SELECT count(*) FROM p) + (SELECT count(*) FROM c)"), ["0"]);
