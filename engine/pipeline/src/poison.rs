@@ -81,10 +81,12 @@ impl Writer {
         let (here, progress) = (&checkpoint.position, &checkpoint.snapshot);
         moved::split(&mut work.events, here, progress.high.as_ref());
         // What time heals there is healed by reading again.
-        let patient = patient && progress.is_settled(here) && work.is_settled(here);
+        let settled = progress.is_settled(here) && work.is_settled(here);
+        let patient = patient && settled;
         // The usual way: everything at once, nothing moved.
         let undisturbed = self.parked.is_empty() && work.refused.is_empty();
-        let whole = if undisturbed { Some(write_whole(tx, &work.events, patient).await?) } else { None };
+        let whole =
+            if undisturbed { Some(write_whole(tx, &work.events, settled, patient).await?) } else { None };
         // Unless all is written already, an error may come that is to be tried again with the same events.
         let all = |written: &Written| written.partial.is_empty() && !work.events.iter().any(moved::wants_row);
         let done = matches!(&whole, Some(Ok(written)) if all(written));
@@ -142,12 +144,23 @@ fn belong(before: &Event, after: &Event) -> bool {
 }
 
 /// One write. The inner error is one of an event that is to be isolated now, after going back to the savepoint.
-async fn write_whole(tx: &mut dyn SinkTx, events: &[Event], patient: bool) -> Result<Result<Written>> {
+async fn write_whole(
+    tx: &mut dyn SinkTx,
+    events: &[Event],
+    settled: bool,
+    patient: bool,
+) -> Result<Result<Written>> {
     if events.is_empty() {
         return Ok(Ok(Written::default()));
     }
     tx.savepoint().await?;
-    match tx.write(events).await {
+    // Where rows are of different moments, the one under a row's new key may be its own later state.
+    let checked = if settled { moved::check(tx, events).await } else { Ok(()) };
+    let written = match checked {
+        Ok(()) => tx.write(events).await,
+        Err(error) => Err(error),
+    };
+    match written {
         Ok(written) => Ok(Ok(written)),
         Err(error) if error.disposition() != Disposition::DeadLetter => Err(error),
         Err(error) if patient && error.kind().heals_by_others() => Err(error),
@@ -197,7 +210,7 @@ impl Writing<'_> {
         while let Some(mut segment) = ahead.pop() {
             self.drop_parked(&mut segment)?;
             moved::split(&mut segment.events, self.here, self.outcome.high.as_ref());
-            match write_whole(tx, &segment.events, patient).await? {
+            match write_whole(tx, &segment.events, self.is_settled(), patient).await? {
                 Ok(written) => ahead.extend(self.written(segment, written).await?),
                 Err(error) => {
                     tx.rollback_to_savepoint().await?;

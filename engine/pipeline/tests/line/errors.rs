@@ -10,7 +10,7 @@ use sluice_kit::Statement;
 use sluice_kit::faults::{Call, Fault, Plan, Script, Scripted, endpoint};
 use sluice_kit::memory::{Options, State, Step};
 use sluice_pipeline::{Ended, OnErrorThen, POISON_EVENTS_MAX, Phase, Until};
-use sluice_types::{ErrorKind, Value};
+use sluice_types::{ErrorKind, TableId, Value};
 
 use crate::world::{World, delete, insert, table, until, update};
 
@@ -124,6 +124,34 @@ async fn a_postponed_row_that_never_heals_is_a_dead_letter_in_the_end() {
     traffic.abort();
     handle.stop();
     running.await.unwrap();
+}
+
+/// A row of somebody else's at the new key is not replaced; the row's own later state is.
+#[tokio::test(start_paused = true)]
+async fn a_move_does_not_replace_another_row() {
+    let moved = |id: i64, to: i64| update("t", id, &[("id", to.into())]);
+    let world = World::new();
+    world.insert("t", 1..=6);
+    world.synced().await;
+    world
+        .target
+        .run(&[insert("t", 50, "own"), insert("t", 70, "own"), delete("t", 2), insert("t", 60, "late")])
+        .unwrap();
+    // In one transaction, with moves that find their keys free: 3 and 4 change places by way of 9.
+    let mut all = vec![moved(3, 9), moved(4, 3), moved(9, 4), moved(1, 50), moved(2, 60), moved(5, 80)];
+    all.extend([delete("t", 6), insert("t", 6, "again"), moved(6, 5)]);
+    // A row that the same transaction has made.
+    all.extend([insert("t", 7, "new"), moved(7, 70)]);
+    world.source.run(&all).unwrap();
+    world.synced().await;
+    assert_eq!(world.codes(), ["constraint", "constraint"]);
+    assert_eq!(world.ids("t"), [1, 3, 4, 5, 7, 50, 60, 70, 80]);
+    let rows = world.target.rows(&TableId::new("", "t"));
+    let value =
+        |id: i64| rows.iter().find(|row| row.values()[0] == Value::from(id)).unwrap().values()[1].clone();
+    for (id, v) in [(50, "own"), (70, "own"), (60, "v2"), (3, "v4"), (4, "v3"), (5, "again"), (7, "new")] {
+        assert_eq!(value(id), Value::from(v), "{id}");
+    }
 }
 
 /// I4: what was written of a transaction before its failing piece comes again with it.
