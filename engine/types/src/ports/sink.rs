@@ -66,9 +66,12 @@ pub trait SinkTx: Send {
     /// - delete: by key; no such row is fine.
     /// - truncate: every row of the table.
     ///
-    /// A value that the target can't hold exactly is `value-unrepresentable` (I7), a refused row `constraint`, both with
-    /// [`crate::Error::of_event`] where the sink knows which. After such an error the transaction is usable again only from a
-    /// savepoint.
+    /// A row that has an update's new key is replaced: where that may be another row than the one that moves, the line has looked
+    /// (with [`SinkTx::current`]) before it writes.
+    ///
+    /// A value that the target can't hold exactly is `value-unrepresentable` (I7), a refused row `constraint` or `row-refused`
+    /// ([`crate::ErrorKind::heals_by_others`]), each with [`crate::Error::of_event`] where the sink knows which. After such an
+    /// error the transaction is usable again only from a savepoint.
     async fn write(&mut self, events: &[Event]) -> Result<Written>;
 
     /// Marks a place to go back to, in place of the last one marked.
