@@ -6,6 +6,7 @@ mod away;
 mod bad_configuration;
 mod bad_servers;
 mod changed_source;
+mod constrained;
 mod full_disk;
 mod harness;
 mod huge;

@@ -92,6 +92,7 @@ macro_rules! sink_conformance {
                 absent_is_never_inserted
                 key_change
                 key_change_chain
+                key_change_onto_a_held_key
                 truncate
                 current_rows
                 data_and_checkpoint_commit_together

@@ -224,6 +224,38 @@ pub async fn key_change_chain<H: Harness>() {
     );
 }
 
+/// A row that gets a key which another row has replaces that row whole, one event alone as well as among others: the line has looked
+/// whether it may. One that is not there itself replaces it if its image is complete, and is asked for otherwise (I13).
+pub async fn key_change_onto_a_held_key<H: Harness>() {
+    for together in [false, true] {
+        let (world, mut sink, schema) = prepared::<H>().await;
+        write(&mut sink, &inserts(&schema, 1..=8)).await;
+        let partial = |to: i64, n: i64| Row::new(vec![to.into(), Value::Absent, n.into()]);
+        let changes = [
+            update(&schema, Some(image(1, "first", 10)), image(2, "moved", 1)),
+            update(&schema, Some(key_only(3)), partial(4, 31)),
+            update(&schema, Some(key_only(98)), image(5, "upserted", 0)),
+            update(&schema, Some(key_only(99)), partial(6, 0)),
+            // The key is free by then.
+            event(&schema, Change::Delete(key_only(7)), 0),
+            update(&schema, Some(key_only(8)), partial(7, 81)),
+        ];
+        let mut missing = vec![];
+        for (start, part) in changes.chunks(if together { changes.len() } else { 1 }).enumerate() {
+            missing.extend(write(&mut sink, part).await.partial.iter().map(|at| at + start));
+        }
+        assert_eq!(missing, [3], "together: {together}");
+        let expected = [
+            row(2, "moved", 1),
+            row(4, "first", 31),
+            row(5, "upserted", 0),
+            row(6, "first", 60),
+            row(7, "first", 81),
+        ];
+        assert_eq!(world.rows().await, expected, "together: {together}");
+    }
+}
+
 /// A truncate empties the table; what follows it stays.
 pub async fn truncate<H: Harness>() {
     let (world, mut sink, schema) = prepared::<H>().await;
@@ -237,17 +269,18 @@ pub async fn truncate<H: Harness>() {
     assert_eq!(world.rows().await, [row(5, "after", 5)]);
 }
 
-/// The transaction sees present rows by key, its own writes too; one answer per key, in order.
+/// The transaction sees present rows by key, its own writes too; one answer per key, in order, as often as it is asked for.
 pub async fn current_rows<H: Harness>() {
     let (_world, mut sink, schema) = prepared::<H>().await;
     write(&mut sink, &inserts(&schema, 1..=2)).await;
     let mut transaction = sink.begin().await.unwrap();
     transaction.write(&[event(&schema, Change::Insert(image(3, "own", 3)), 0)]).await.unwrap();
-    let keys: Vec<Key> = [3, 9, 1].map(|id: i64| Key(vec![id.into()])).into();
+    let keys: Vec<Key> = [3, 9, 1, 3, 9].map(|id: i64| Key(vec![id.into()])).into();
     let rows = transaction.current(&schema, &keys).await.unwrap();
     let values: Vec<Option<Vec<Value>>> =
         rows.iter().map(|row| row.as_ref().map(|row| schema.values(row).cloned().collect())).collect();
-    assert_eq!(values, [Some(row(3, "own", 3)), None, Some(row(1, "first", 10))]);
+    let own = Some(row(3, "own", 3));
+    assert_eq!(values, [own.clone(), None, Some(row(1, "first", 10)), own, None]);
 }
 
 /// Rows and checkpoint become durable at once (I2).
