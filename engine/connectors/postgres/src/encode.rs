@@ -95,7 +95,8 @@ fn put_bare(value: &Value, kind: &Kind, out: &mut BytesMut) -> Result<(), Unfit>
             Value::Extended(extended) => out.put_i64(multiple(text::timestamp(&extended.text)?, *unit)?),
             _ => return Err(WRONG_TYPE),
         },
-        Kind::Interval(field) => put_interval(value, *field, out)?,
+        Kind::Interval(field) => put_interval(value, *field, true, out)?,
+        Kind::FiniteInterval(field) => put_interval(value, *field, false, out)?,
         Kind::Uuid => match value {
             Value::Uuid(bytes) => out.put_slice(bytes),
             _ => return Err(WRONG_TYPE),
@@ -116,7 +117,7 @@ fn put_bare(value: &Value, kind: &Kind, out: &mut BytesMut) -> Result<(), Unfit>
             _ => return Err(WRONG_TYPE),
         },
         Kind::Array(element, oid) => put_array(value, element, *oid, out)?,
-        Kind::ByText(delimiter) => text::put_any(value, *delimiter, out)?,
+        Kind::ByText(delimiter, digits) => text::put_any(value, *delimiter, *digits, out)?,
     }
     Ok(())
 }
@@ -142,10 +143,13 @@ fn put_array(value: &Value, element: &Kind, oid: u32, out: &mut BytesMut) -> Res
     array.items.iter().try_for_each(|item| put(item, element, out))
 }
 
-fn put_interval(value: &Value, field: IntervalField, out: &mut BytesMut) -> Result<(), Unfit> {
+fn put_interval(value: &Value, field: IntervalField, endless: bool, out: &mut BytesMut) -> Result<(), Unfit> {
     let Value::Interval(interval) = value else { return Err(WRONG_TYPE) };
     // PostgreSQL 17's infinities are all ends at once.
     let ends = [(i32::MIN, i32::MIN, i64::MIN), (i32::MAX, i32::MAX, i64::MAX)];
+    if !endless && ends.contains(&(interval.months, interval.days, interval.micros)) {
+        return Err("an endless interval, which servers before PostgreSQL 17 do not have");
+    }
     if !ends.contains(&(interval.months, interval.days, interval.micros)) {
         let kept = match field {
             IntervalField::Micros(unit) => interval.micros % unit == 0,

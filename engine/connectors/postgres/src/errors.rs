@@ -59,6 +59,29 @@ pub(crate) fn kind_of(error: &tokio_postgres::Error) -> ErrorKind {
     ErrorKind::Internal
 }
 
+/// What a function of the target has done that a statement of ours ran: a trigger's, a default's, a constraint's.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum OfFunction {
+    /// It raised an error of its own, whatever code it has given that.
+    Raised,
+    /// It failed over what it did itself.
+    Failed,
+}
+
+impl OfFunction {
+    /// Whether the server tells an error of such a function. Messages are translated; the name of the server's own routine is not.
+    pub fn of(error: &tokio_postgres::Error) -> Option<Self> {
+        let db = error.as_db_error()?;
+        if db.routine() == Some("exec_stmt_raise") {
+            return Some(OfFunction::Raised);
+        }
+        // Statements have no context, but for COPY, and parameters that can't be received.
+        let received = db.routine().is_some_and(|routine| routine.ends_with("_recv"));
+        let within = |context: &str| !context.is_empty() && !context.starts_with("COPY ") && !received;
+        db.where_().is_some_and(within).then_some(OfFunction::Failed)
+    }
+}
+
 /// What to do about an error of the server as a whole.
 fn remedy_of(kind: ErrorKind, code: &str, user: &str, dbname: &str) -> Option<String> {
     Some(match (kind, code) {
@@ -129,11 +152,10 @@ impl Cause {
                 format!("{error}{cause}")
             });
         };
-        Cause::of_fields(
-            db.code().code(),
-            db.message(),
-            [db.constraint(), db.table(), db.column(), db.datatype()],
-        )
+        // A function may say what it likes.
+        let message =
+            if OfFunction::of(error).is_some() { "in a function of the target" } else { db.message() };
+        Cause::of_fields(db.code().code(), message, [db.constraint(), db.table(), db.column(), db.datatype()])
     }
 
     /// The same of the fields of an `ErrorResponse`: code, message; constraint, table, column, data type.

@@ -49,8 +49,8 @@ fn put_array_head(oid: u32, length: usize, out: &mut BytesMut) {
 }
 
 /// An error of a value, at its event.
-fn unfit(plan: &Plan, column: usize, step: &Step, why: Unfit) -> Error {
-    plan.unfit(column, why).of_event(step.event as usize)
+fn unfit(segment: &Segment<'_>, plan: &Plan, column: usize, step: &Step, why: Unfit) -> Error {
+    plan.unfit(column, why).of_event(segment.event_with(step, plan.columns[column].slot))
 }
 
 /// The rows of these steps with these columns, for `Plan::rows`.
@@ -62,7 +62,7 @@ pub(crate) fn rows(segment: &Segment<'_>, plan: &Plan, steps: &[&Step], columns:
     for index in plan.asides(columns) {
         let column = &plan.columns[index as usize];
         let value = |step: &Step| segment.new_key_value_or(plan, step, index, column.slot);
-        raw.push(array(plan, index as usize, steps, value)?);
+        raw.push(array(segment, plan, index as usize, steps, value)?);
     }
     Ok(raw)
 }
@@ -89,7 +89,8 @@ fn whole_rows(segment: &Segment<'_>, plan: &Plan, steps: &[&Step], columns: &[u3
                 continue;
             };
             let value = segment.new_key_value_or(plan, step, *index as u32, column.slot);
-            encode::put(value, &column.kind, &mut out).map_err(|why| unfit(plan, *index, step, why))?;
+            encode::put(value, &column.kind, &mut out)
+                .map_err(|why| unfit(segment, plan, *index, step, why))?;
         }
         let length = (out.len() - start - 4) as i32;
         out[start..start + 4].copy_from_slice(&length.to_be_bytes());
@@ -98,27 +99,43 @@ fn whole_rows(segment: &Segment<'_>, plan: &Plan, steps: &[&Step], columns: &[u3
 }
 
 /// One column of these steps as an array.
-fn array<'e>(plan: &Plan, index: usize, steps: &[&Step], value: impl Fn(&Step) -> &'e Value) -> Result<Raw> {
+fn array<'e>(
+    segment: &Segment<'_>,
+    plan: &Plan,
+    index: usize,
+    steps: &[&Step],
+    value: impl Fn(&Step) -> &'e Value,
+) -> Result<Raw> {
     let aside = &plan.columns[index].aside;
     let mut out = BytesMut::with_capacity(20 + 16 * steps.len());
+    let mut tried = BytesMut::new();
     put_array_head(aside.oid, steps.len(), &mut out);
     for step in steps {
-        encode::put(value(step), &aside.kind, &mut out).map_err(|why| unfit(plan, index, step, why))?;
+        let proven = match &aside.proof {
+            None => Ok(()),
+            Some(proof) => {
+                tried.clear();
+                encode::put(value(step), proof, &mut tried)
+            }
+        };
+        let put = proven.and_then(|()| encode::put(value(step), &aside.kind, &mut out));
+        put.map_err(|why| unfit(segment, plan, index, step, why))?;
     }
     Ok(Raw(out.freeze()))
 }
 
 /// The keys that the rows of these steps have before, for `Plan::keys`.
 pub(crate) fn keys(segment: &Segment<'_>, plan: &Plan, steps: &[&Step]) -> Result<Vec<Raw>> {
-    let of =
-        |&index: &usize| array(plan, index, steps, |step| segment.key_value(step, plan.columns[index].slot));
+    let of = |&index: &usize| {
+        array(segment, plan, index, steps, |step| segment.key_value(step, plan.columns[index].slot))
+    };
     plan.key.iter().map(of).collect()
 }
 
 /// The keys that they have afterwards.
 pub(crate) fn new_keys(segment: &Segment<'_>, plan: &Plan, steps: &[&Step]) -> Result<Vec<Raw>> {
     let of = |&index: &usize| {
-        array(plan, index, steps, |step| segment.new_key_value(step, plan.columns[index].slot))
+        array(segment, plan, index, steps, |step| segment.new_key_value(step, plan.columns[index].slot))
     };
     plan.key.iter().map(of).collect()
 }
@@ -175,7 +192,7 @@ impl<'s, 'e> Copy<'s, 'e> {
             for (index, column) in columns.iter().enumerate() {
                 let value = self.segment.value(step, column.slot);
                 encode::put(value, &column.kind, &mut out)
-                    .map_err(|why| unfit(self.plan, index, step, why))?;
+                    .map_err(|why| unfit(self.segment, self.plan, index, step, why))?;
             }
         }
         Ok(Some(out.freeze()))

@@ -27,6 +27,8 @@ pub(crate) enum Op {
     Insert,
     /// A complete row that was there, and may be gone.
     Upsert,
+    /// A complete row that comes after one of the same key was deleted.
+    Replace,
     /// A complete row that is probably there.
     Update,
     /// Some columns of a row (I13).
@@ -245,7 +247,7 @@ impl<'e> Segment<'e> {
                 return Ok(true);
             }
             _ if !complete => previous = existing.event,
-            (Op::Delete, _) => existing.op = Op::Upsert,
+            (Op::Delete, _) => existing.op = Op::Replace,
             (Op::Patch, Change::Update { .. }) => existing.op = Op::Update,
             (Op::Patch, _) => existing.op = Op::Upsert,
             _ => {}
@@ -284,6 +286,13 @@ impl<'e> Segment<'e> {
             }
             at = previous as usize;
         }
+    }
+
+    /// The event that brings the value which a step gives a column.
+    pub fn event_with(&self, step: &Step, slot: u32) -> usize {
+        let brings =
+            |at: &usize| self.events[*at].change.after().is_some_and(|row| row.get(slot).is_present());
+        self.events_of(step).find(brings).unwrap_or(step.by as usize)
     }
 
     /// The value that one column of the key has before the step.

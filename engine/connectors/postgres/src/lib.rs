@@ -22,6 +22,7 @@ mod keeper;
 mod literal;
 mod maintain;
 mod names;
+mod narrow;
 mod plan;
 mod pool;
 mod preflight;

@@ -56,23 +56,27 @@ pub(crate) struct Aside {
     array: String,
     /// What the text is cast to.
     cast: Option<String>,
+    /// What a value has to fit before its text is sent: the server's input functions round and cut.
+    pub proof: Option<Kind>,
 }
 
 impl Aside {
     fn of(column: &ShapeColumn) -> Self {
         let bare =
-            column.bare_array.clone().filter(|_| !matches!(column.kind, Kind::ByText(_) | Kind::Array(..)));
+            column.bare_array.clone().filter(|_| !matches!(column.kind, Kind::ByText(..) | Kind::Array(..)));
         match bare {
-            Some(array) => Aside { kind: column.kind.clone(), oid: column.bare_oid, array, cast: None },
+            Some(array) => {
+                Aside { kind: column.kind.clone(), oid: column.bare_oid, array, cast: None, proof: None }
+            }
             // An array of arrays is an array of more dimensions, so arrays go by text, too.
             None => {
-                let cast = Some(column.type_name.clone());
-                let delimiter = match (&column.kind, &column.codec) {
-                    (Kind::ByText(delimiter), _) => *delimiter,
-                    (_, Codec::Array(array)) => array.delimiter,
-                    _ => b',',
+                let kind = match (&column.kind, &column.codec) {
+                    (Kind::ByText(delimiter, digits), _) => Kind::ByText(*delimiter, *digits),
+                    (_, Codec::Array(array)) => Kind::ByText(array.delimiter, None),
+                    _ => Kind::ByText(b',', None),
                 };
-                Aside { kind: Kind::ByText(delimiter), oid: TEXT, array: "text[]".into(), cast }
+                let proof = Some(column.held.clone()).filter(|held| *held != kind);
+                Aside { kind, oid: TEXT, array: "text[]".into(), cast: Some(column.cast.clone()), proof }
             }
         }
     }
@@ -106,7 +110,7 @@ impl Plan {
                 kind: there.kind.clone(),
                 place,
                 aside: Aside::of(there),
-                always_aside: matches!(there.kind, Kind::ByText(_)),
+                always_aside: matches!(there.kind, Kind::ByText(..)),
                 identity_always: there.identity_always,
             });
         }
@@ -242,8 +246,30 @@ impl Plan {
         format!("COPY {} ({}) FROM STDIN (FORMAT binary)", self.shape.quoted(), self.names(&self.all()))
     }
 
-    /// Inserts complete rows, or puts them in the place of those with their keys.
+    /// Inserts complete rows, or puts them in the place of those with their keys: columns that sluice does not write stay.
     pub fn upsert(&self) -> String {
+        self.insert_or(vec![])
+    }
+
+    /// The same where the rows in the place are other ones, which were deleted: those columns begin anew, too.
+    pub fn replace(&self) -> String {
+        let written = |place| self.columns.iter().any(|column| column.place == place);
+        let own = self.shape.columns.iter().enumerate();
+        let own = own.filter(|(place, column)| !column.generated && !written(*place));
+        let begin = own.map(|(_, column)| {
+            let name = quote(&column.name);
+            // What it would have been given; of this kind the server takes nothing but the word.
+            if column.identity_always {
+                format!("{name} = DEFAULT")
+            } else {
+                format!("{name} = excluded.{name}")
+            }
+        });
+        self.insert_or(begin.collect())
+    }
+
+    /// An insert that sets these, too, where a row is there.
+    fn insert_or(&self, own: Vec<String>) -> String {
         let all = self.all();
         let values: Vec<String> = all.iter().map(|&index| self.value(index)).collect();
         let overriding = if self.columns.iter().any(|column| column.identity_always) {
@@ -256,6 +282,7 @@ impl Plan {
             .settable(&all)
             .map(|index| quote(&self.columns[index as usize].name))
             .map(|name| format!("{name} = excluded.{name}"))
+            .chain(own)
             .collect();
         let conflict =
             if set.is_empty() { "NOTHING".into() } else { format!("UPDATE SET {}", set.join(", ")) };

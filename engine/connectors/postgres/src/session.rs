@@ -26,6 +26,8 @@ const FIXED: &[(&str, &str)] = &[
     // Money is a whole number that the locale only dresses up: the same number at both ends.
     ("lc_monetary", "C"),
     ("standard_conforming_strings", "on"),
+    ("array_nulls", "on"),
+    ("quote_all_identifiers", "off"),
     // That a publication is skipped, the stream tells only as a warning.
     ("client_min_messages", "warning"),
     // A row policy is an error, not a table with fewer rows.

@@ -20,7 +20,7 @@ use crate::config::{KIND, Server};
 use crate::connection::Session;
 
 use crate::endpoint::Database;
-use crate::errors::{self, Cause, quote};
+use crate::errors::{self, Cause, OfFunction, quote};
 use crate::names::{self, OWN_SCHEMA};
 use crate::plan::Plan;
 use crate::session::Role;
@@ -299,7 +299,19 @@ impl PostgresSink {
     /// at anew, anything else is the server's.
     pub(crate) fn failed(&self, error: &PgError, plan: &Plan) -> Error {
         let told = |kind, what: &'static str| Error::new(kind, what).because(Cause::of(error));
-        let failed = match (errors::kind_of(error), error.code().map(|code| code.code())) {
+        let kind = match (errors::kind_of(error), OfFunction::of(error)) {
+            (kind @ (ErrorKind::Busy | ErrorKind::Timeout), _) | (kind, None) => kind,
+            (_, Some(OfFunction::Raised)) => ErrorKind::Constraint,
+            (ErrorKind::TableMissing | ErrorKind::SchemaChanged | ErrorKind::Internal, _) => {
+                let failed = told(ErrorKind::TargetSchema, "a function of the target's table fails").remedy(
+                    "See the server's log. A function of a trigger, a default or a constraint runs with an empty \
+                     search_path here: have it name schemas, or give it its own (ALTER FUNCTION ... SET search_path)",
+                );
+                return self.server.at(failed.at_table(&plan.schema.table));
+            }
+            (kind, _) => kind,
+        };
+        let failed = match (kind, error.code().map(|code| code.code())) {
             (_, Some("21000")) | (ErrorKind::Constraint, _) => {
                 told(ErrorKind::Constraint, "a constraint of the target refuses the row")
             }

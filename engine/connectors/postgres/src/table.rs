@@ -27,6 +27,8 @@ pub(crate) struct Shape {
     pub uniques: Vec<Unique>,
     /// A deferrable constraint is on it, or refers to it.
     pub deferrable: bool,
+    /// The unique and exclusion constraints among those on it: triggers of the server look after them.
+    pub deferrable_uniques: Vec<String>,
     /// Enabled triggers, and whether they fire under `session_replication_role = replica` too.
     pub triggers: Vec<(String, bool)>,
     /// Enabled rules other than a view's.
@@ -44,14 +46,17 @@ pub(crate) struct Shape {
 pub(crate) struct ShapeColumn {
     pub name: String,
     pub kind: Kind,
+    /// The same where the domains of elements, which go by text, are taken off: what a value has to fit.
+    pub held: Kind,
     pub codec: Codec,
     /// Equal values may differ in their bytes.
     pub loose: bool,
     /// The type as a column is declared with it: `numeric(10,2)`.
     pub declared: String,
-    /// Its type: the OID, and the name without length and scale, as a cast has it.
     pub type_oid: u32,
-    pub type_name: String,
+    /// What values that go by text are cast to: what it is made of without domains, without length and scale. A cast to more would
+    /// cut in silence what an assignment refuses.
+    pub cast: String,
     pub is_domain: bool,
     /// The type has a binary form, which a row of the table needs even where the value is null.
     pub has_binary: bool,
@@ -85,7 +90,10 @@ SELECT c.oid, c.reltype, c.relkind::text, c.relpersistence = 'u',
                                                 AND (u.rolsuper OR u.rolbypassrls))
                AND (c.relforcerowsecurity OR NOT pg_catalog.pg_has_role(c.relowner, 'USAGE'))),
        EXISTS (SELECT FROM pg_constraint k WHERE k.contype = 'f' AND c.oid IN (k.conrelid, k.confrelid)),
-       EXISTS (SELECT FROM pg_constraint k WHERE k.contype = 'f' AND k.confrelid = c.oid AND k.confdeltype IN ('c', 'n', 'd'))
+       EXISTS (SELECT FROM pg_constraint k WHERE k.contype = 'f' AND k.confrelid = c.oid AND k.confdeltype IN ('c', 'n', 'd')),
+       pg_catalog.current_setting('server_version_num')::int >= 170000,
+       ARRAY(SELECT k.conname::text FROM pg_constraint k
+             WHERE k.condeferrable AND k.conrelid = c.oid AND k.contype IN ('p', 'u', 'x') ORDER BY 1)
 FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace
 WHERE n.nspname = $1 AND c.relname = $2";
 
@@ -152,17 +160,24 @@ pub(crate) async fn shape(client: &Client, table: &TableId) -> Result<Option<Sha
     let found = client.query(COLUMNS, &[&oid]).await?;
     let types = types(client, found.iter().map(|row| row.get(6)).collect()).await?;
     let codecs = codecs(&types);
+    let endless_intervals: bool = row.get(9);
+    let kind_of = |info: &TypeInfo| match Kind::of(info) {
+        kind if endless_intervals => kind,
+        kind => kind.without_endless_intervals(),
+    };
     let columns = found.iter().filter_map(|row| {
-        let type_oid: u32 = row.get(6);
-        let (ty, info) = (types.get(&type_oid)?, info(&types, type_oid, row.get(7))?);
-        let kind = Kind::of(&info);
+        let (type_oid, typmod): (u32, i32) = (row.get(6), row.get(7));
+        let (ty, info) = (types.get(&type_oid)?, info(&types, type_oid, typmod, false)?);
+        let held = kind_of(&self::info(&types, type_oid, typmod, true)?);
+        let kind = kind_of(&info);
         Some(ShapeColumn {
             name: row.get(0),
             codec: codecs.codec(type_oid),
             loose: row.get(8),
             declared: row.get(5),
             type_oid,
-            type_name: ty.name.clone(),
+            held,
+            cast: types.get(&info.oid)?.name.clone(),
             is_domain: ty.typtype == 'd',
             has_binary: ty.has_binary,
             bare_oid: info.oid,
@@ -187,6 +202,7 @@ pub(crate) async fn shape(client: &Client, table: &TableId) -> Result<Option<Sha
         relkind: row.get::<_, &str>(2).chars().next().unwrap_or(' '),
         unlogged: row.get(3),
         deferrable: row.get(4),
+        deferrable_uniques: row.get(10),
         rules: row.get(5),
         policies: row.get(6),
         foreign_keys: row.get(7),
@@ -226,24 +242,24 @@ async fn types(
     Ok(known)
 }
 
-/// A type with its domains taken off.
-fn info(types: &HashMap<u32, TypeRow>, oid: u32, typmod: i32) -> Option<TypeInfo> {
+/// A type with its domains taken off; those of elements only on demand.
+fn info(types: &HashMap<u32, TypeRow>, oid: u32, typmod: i32, of_elements: bool) -> Option<TypeInfo> {
     let ty = types.get(&oid)?;
     if ty.typtype == 'd' {
         let typmod = if ty.base_typmod >= 0 { ty.base_typmod } else { typmod };
-        return info(types, ty.base, typmod);
+        return info(types, ty.base, typmod, of_elements);
     }
     // An array of a domain says so in its binary form, so its elements stay what they are.
     let element =
         types.get(&ty.element).filter(|_| ty.element != 0).and_then(|element| match element.typtype {
-            'd' => Some(TypeInfo {
+            'd' if !of_elements => Some(TypeInfo {
                 oid: ty.element,
                 typmod,
                 typtype: 'd',
                 element: None,
                 delimiter: element.delimiter,
             }),
-            _ => info(types, ty.element, typmod),
+            _ => info(types, ty.element, typmod, of_elements),
         });
     let element = element.map(Box::new);
     Some(TypeInfo { oid, typmod, typtype: ty.typtype, element, delimiter: ty.delimiter })
@@ -283,6 +299,12 @@ impl Shape {
             shape.columns.iter().map(column).collect()
         };
         self.oid == other.oid && self.row_type == other.row_type && of(self) == of(other)
+    }
+
+    /// Whether what is written here may be refused only at the commit: by a deferred constraint, or by one of a table that a trigger
+    /// writes. `fires`: triggers and foreign keys act.
+    pub fn puts_off(&self, fires: bool) -> bool {
+        (fires && self.deferrable) || self.triggers.iter().any(|(_, in_replica)| fires || *in_replica)
     }
 
     /// The table's name as SQL writes it.
@@ -492,7 +514,8 @@ mod tests {
             loose: false,
             declared: "x".into(),
             type_oid: oid,
-            type_name: "x".into(),
+            cast: "x".into(),
+            held: Kind::of(&info(oid)),
             is_domain: false,
             has_binary: true,
             bare_oid: oid,
@@ -512,6 +535,7 @@ mod tests {
             columns: vec![column("id", 20), column("mood", 25)],
             uniques: vec![Unique { columns: vec!["id".into()], primary: true, odd: false }],
             deferrable: false,
+            deferrable_uniques: vec![],
             triggers: vec![],
             rules: false,
             policies: false,

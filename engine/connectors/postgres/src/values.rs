@@ -45,13 +45,16 @@ pub(crate) enum Kind {
     Timestamp(i64),
     Timestamptz(i64),
     Interval(IntervalField),
+    /// The same of a server that has no endless ones.
+    FiniteInterval(IntervalField),
     Uuid,
     Json,
     Jsonb,
     Enum,
     Array(Box<Kind>, u32),
-    /// By its text form, which a cast reads; in an array's, this stands between elements.
-    ByText(u8),
+    /// By its text form, which a cast reads; in an array's, this stands between elements. Where a number is told: of digits behind
+    /// a point the server keeps so many, and rounds.
+    ByText(u8, Option<u8>),
 }
 
 /// The lowest field that an interval column keeps.
@@ -85,7 +88,9 @@ mod oid {
     pub const TIMESTAMP: u32 = 1114;
     pub const TIMESTAMPTZ: u32 = 1184;
     pub const INTERVAL: u32 = 1186;
+    pub const MONEY: u32 = 790;
     pub const NUMERIC: u32 = 1700;
+    pub const TIMETZ: u32 = 1266;
     pub const UUID: u32 = 2950;
     pub const JSONB: u32 = 3802;
 }
@@ -129,14 +134,25 @@ impl Kind {
             oid::UUID => Kind::Uuid,
             oid::JSON => Kind::Json,
             oid::JSONB => Kind::Jsonb,
+            oid::MONEY => Kind::ByText(b',', Some(2)), // in the locale that our sessions have
+            oid::TIMETZ => Kind::ByText(b',', Some(typmod.map_or(6, |digits| digits.min(6) as u8))),
             _ => match (&info.element, info.typtype) {
                 (Some(element), _) => match Kind::of(element) {
-                    Kind::ByText(_) => Kind::ByText(element.delimiter),
+                    Kind::ByText(_, digits) => Kind::ByText(element.delimiter, digits),
                     kind => Kind::Array(Box::new(kind), element.oid),
                 },
                 (None, 'e') => Kind::Enum,
-                _ => Kind::ByText(b','),
+                _ => Kind::ByText(b',', None),
             },
+        }
+    }
+
+    /// The same on a server before PostgreSQL 17.
+    pub fn without_endless_intervals(self) -> Kind {
+        match self {
+            Kind::Interval(field) => Kind::FiniteInterval(field),
+            Kind::Array(element, oid) => Kind::Array(Box::new(element.without_endless_intervals()), oid),
+            other => other,
         }
     }
 
@@ -145,7 +161,7 @@ impl Kind {
         use ColumnType as T;
         match self {
             // Extended values are told by their text, and a plugin's or dynamic source's text may be anything.
-            Kind::ByText(_) => true,
+            Kind::ByText(..) => true,
             Kind::Bool => ty == T::Boolean,
             Kind::Int2 | Kind::Int4 | Kind::Int8 | Kind::Oid => {
                 matches!(ty, T::Int64 | T::Uint64 | T::Decimal)
@@ -164,7 +180,7 @@ impl Kind {
             Kind::Time(_) => ty == T::Time,
             Kind::Timestamp(_) => matches!(ty, T::Timestamp | T::Extended),
             Kind::Timestamptz(_) => matches!(ty, T::Timestamptz | T::Extended),
-            Kind::Interval(_) => matches!(ty, T::Interval | T::Extended),
+            Kind::Interval(_) | Kind::FiniteInterval(_) => matches!(ty, T::Interval | T::Extended),
             Kind::Uuid => ty == T::Uuid,
             Kind::Json | Kind::Jsonb => ty == T::Json,
             Kind::Enum => matches!(ty, T::Enumeration | T::Text),
@@ -179,7 +195,15 @@ impl Kind {
 
     /// Whether values of this type are equal exactly when their key bytes are (see [`crate::encode::key`]).
     pub fn is_exact(&self) -> bool {
-        !matches!(self, Kind::ByText(_) | Kind::Array(..) | Kind::Interval(_) | Kind::Json | Kind::Jsonb)
+        !matches!(
+            self,
+            Kind::ByText(..)
+                | Kind::Array(..)
+                | Kind::Interval(_)
+                | Kind::FiniteInterval(_)
+                | Kind::Json
+                | Kind::Jsonb
+        )
     }
 }
 
@@ -226,10 +250,10 @@ mod tests {
         assert_eq!(Kind::of(&base(1114, 3)), Kind::Timestamp(1000));
         assert_eq!(Kind::of(&base(1184, -1)), Kind::Timestamptz(1));
         assert_eq!(Kind::of(&base(1186, (4 << 16) | 0xffff)), Kind::Interval(IntervalField::Year));
-        assert_eq!(Kind::of(&base(869, -1)), Kind::ByText(b','));
+        assert_eq!(Kind::of(&base(869, -1)), Kind::ByText(b',', None));
         let ints = TypeInfo { element: Some(Box::new(base(23, -1))), ..base(1007, -1) };
         assert_eq!(Kind::of(&ints), Kind::Array(Box::new(Kind::Int4), 23));
         let inets = TypeInfo { element: Some(Box::new(base(869, -1))), ..base(1041, -1) };
-        assert_eq!(Kind::of(&inets), Kind::ByText(b','));
+        assert_eq!(Kind::of(&inets), Kind::ByText(b',', None));
     }
 }

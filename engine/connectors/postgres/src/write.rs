@@ -90,6 +90,8 @@ impl PostgresSink {
         for table in &segment.tables {
             let upserts = of(&table.steps, |op| op == Op::Upsert);
             self.upsert(segment, &table.plan, &upserts, done).await?;
+            let replaced = of(&table.steps, |op| op == Op::Replace);
+            self.put(segment, &table.plan, table.plan.replace(), &replaced, done).await?;
             let inserts = of(&table.steps, |op| op == Op::Insert);
             self.insert(segment, &table.plan, &inserts, done).await?;
         }
@@ -170,10 +172,22 @@ impl PostgresSink {
         steps: &[&Step],
         done: &mut Done,
     ) -> Result<()> {
+        self.put(segment, plan, plan.upsert(), steps, done).await
+    }
+
+    /// Feeds complete rows to a statement that leaves none out.
+    async fn put(
+        &mut self,
+        segment: &Segment<'_>,
+        plan: &Plan,
+        sql: String,
+        steps: &[&Step],
+        done: &mut Done,
+    ) -> Result<()> {
         let all = plan.all();
         for part in steps.chunks(FEED_ROWS_MAX) {
             let rows = feed::rows(segment, plan, part, &all)?;
-            self.feed(plan, plan.upsert(), &rows).await?;
+            self.feed(plan, sql.clone(), &rows).await?;
             done.rows += part.len() as u64;
         }
         Ok(())

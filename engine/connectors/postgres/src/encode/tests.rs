@@ -69,7 +69,7 @@ fn arrays_keep_their_shape() {
     assert_eq!(bytes(&value, &Kind::Array(Box::new(Kind::Int4), 23)), Ok(expected));
     let text = |dimensions: &[(u32, i32)], items: Vec<Value>| {
         let value = Value::Array(Arc::new(Array { dimensions: dimensions.to_vec(), items }));
-        String::from_utf8(bytes(&value, &Kind::ByText(b',')).unwrap()).unwrap()
+        String::from_utf8(bytes(&value, &Kind::ByText(b',', None)).unwrap()).unwrap()
     };
     assert_eq!(text(&[], vec![]), "{}");
     assert_eq!(text(&[(2, 0)], vec!["a\"b".into(), Value::Null]), "[0:1]={\"a\\\"b\",NULL}");

@@ -8,6 +8,7 @@ use super::{MICROS_END, MICROS_MIN, OUTSIDE, Unfit, WRONG_TYPE};
 use crate::literal;
 
 const NUL: Unfit = "the character U+0000, which no text of the server holds";
+const MORE_DIGITS: Unfit = "more digits behind the point than the column keeps";
 const TOO_LONG: Unfit = "longer text than the column keeps";
 
 /// Text without a NUL.
@@ -72,14 +73,31 @@ pub(super) fn put_char(value: &Value, out: &mut BytesMut) -> Result<(), Unfit> {
     Ok(())
 }
 
-/// Anything whose text the server's input functions read.
-pub(super) fn put_any(value: &Value, delimiter: u8, out: &mut BytesMut) -> Result<(), Unfit> {
+/// Anything whose text the server's input functions read, and of which they keep so many digits behind a point.
+pub(super) fn put_any(
+    value: &Value,
+    delimiter: u8,
+    digits: Option<u8>,
+    out: &mut BytesMut,
+) -> Result<(), Unfit> {
+    let start = out.len();
     match value {
         Value::Array(array) => put_array(array, delimiter, out),
         Value::Extended(extended) => put_extended(extended, out),
         Value::Document(_) | Value::ObjectId(_) => Err(WRONG_TYPE),
         other => put_text(&literal::text_of(other).ok_or(WRONG_TYPE)?, out),
+    }?;
+    match digits {
+        Some(digits) if has_more_digits(&out[start..], digits.into()) => Err(MORE_DIGITS),
+        _ => Ok(()),
     }
+}
+
+/// Whether more than so many digits behind a point say something. In an array's text points stand in its elements only.
+fn has_more_digits(text: &[u8], digits: usize) -> bool {
+    let behind_points = text.split(|byte| *byte == b'.').skip(1);
+    let mut fractions = behind_points.map(|rest| rest.split(|byte| !byte.is_ascii_digit()).next());
+    fractions.any(|fraction| fraction.is_some_and(|all| all.iter().skip(digits).any(|digit| *digit != b'0')))
 }
 
 /// `{a,NULL,"b c"}`, for arrays whose elements go by text.
@@ -124,7 +142,7 @@ fn put_item(item: &Value, out: &mut BytesMut) -> Result<(), Unfit> {
         return Ok(());
     }
     let mut bare = BytesMut::new();
-    put_any(item, b',', &mut bare)?;
+    put_any(item, b',', None, &mut bare)?;
     out.put_u8(b'"');
     for byte in bare {
         if matches!(byte, b'"' | b'\\') {
@@ -188,11 +206,21 @@ pub(super) fn timestamp(text: &str) -> Result<i64, Unfit> {
             1..=6 => fraction.parse::<i64>().ok()? * 10i64.pow(6 - fraction.len() as u32),
             _ => return None,
         };
-        let valid = (1..=12).contains(&month) && (1..=31).contains(&day) && (1970..300_000).contains(&year);
+        let valid = (1970..300_000).contains(&year)
+            && (1..=12).contains(&month)
+            && (1..=days_of(year, month)).contains(&day);
+        let on_clock = |of: i64, end: i64| (0..end).contains(&of);
+        let valid = valid && on_clock(hour, 24) && on_clock(minute, 60) && on_clock(second, 60);
         let clock = (hour * 3600 + minute * 60 + second) * 1_000_000 + micros;
-        (valid && clock < super::DAY_MICROS).then(|| days(year, month, day) * super::DAY_MICROS + clock)
+        valid.then(|| days(year, month, day) * super::DAY_MICROS + clock)
     };
     read().filter(|micros| (MICROS_MIN..MICROS_END).contains(micros)).ok_or(OUTSIDE)
+}
+
+/// How many days a month has.
+fn days_of(year: i64, month: i64) -> i64 {
+    let (next_year, next) = if month == 12 { (year + 1, 1) } else { (year, month + 1) };
+    days(next_year, next, 1) - days(year, month, 1)
 }
 
 /// Days from 2000-01-01 to a day of the Gregorian calendar.
@@ -208,6 +236,20 @@ mod tests {
     use super::*;
 
     #[test]
+    fn digits_that_say_nothing_do_not_count() {
+        for (text, digits, more) in [
+            ("12:00:00.120+01", 2, false),
+            ("12:00:00.121+01", 2, true),
+            ("{12:00:00.1+00,12:00:00.01+00}", 1, true),
+            ("1", 0, false),
+            ("1.", 0, false),
+            ("-1.0", 0, false),
+        ] {
+            assert_eq!(has_more_digits(text.as_bytes(), digits), more, "{text}");
+        }
+    }
+
+    #[test]
     fn days_are_counted_from_the_year_2000() {
         for (date, count) in [
             ((2000, 1, 1), 0),
@@ -220,6 +262,14 @@ mod tests {
         }
         assert_eq!(timestamp("294276-12-31 23:59:59.999999"), Ok(MICROS_END - 1));
         assert_eq!(timestamp("294276-12-31 23:59:59.999999+00"), Ok(MICROS_END - 1));
-        assert!(timestamp("294277-01-01 00:00:00").is_err() && timestamp("infinity").is_err());
+        for none in ["294277-01-01 00:00:00", "infinity", "294247-02-29 00:00:00", "294247-04-31 00:00:00"] {
+            assert!(timestamp(none).is_err(), "{none}");
+        }
+        for none in
+            ["2024-01-01 24:00:00", "2024-01-01 00:60:00", "2024-01-01 -1:00:00", "2024-00-01 00:00:00"]
+        {
+            assert!(timestamp(none).is_err(), "{none}");
+        }
+        assert!(timestamp("2024-02-29 23:59:59").is_ok());
     }
 }

@@ -31,7 +31,8 @@ fn plan(schema: &Arc<TableSchema>, loose: bool) -> Arc<Plan> {
         loose,
         declared: "bigint".into(),
         type_oid: 20,
-        type_name: "bigint".into(),
+        cast: "bigint".into(),
+        held: Kind::Int8,
         is_domain: false,
         has_binary: true,
         bare_oid: 20,
@@ -51,6 +52,7 @@ fn plan(schema: &Arc<TableSchema>, loose: bool) -> Arc<Plan> {
         columns: vec![column("id"), column("a"), column("b")],
         uniques: vec![Unique { columns: vec!["id".into()], primary: true, odd: false }],
         deferrable: false,
+        deferrable_uniques: vec![],
         triggers: vec![],
         rules: false,
         policies: false,
@@ -123,12 +125,12 @@ fn changes_of_one_key_become_one() {
     for (changes, steps) in [
         (vec![insert(1, 1), put(1, 2), patch(1, 3)], vec!["Insert 1 3"]),
         (vec![insert(1, 1), delete(1)], vec!["Delete 1"]),
-        (vec![delete(1), insert(1, 2)], vec!["Upsert 1 2"]),
+        (vec![delete(1), insert(1, 2)], vec!["Replace 1 2"]),
         (vec![put(1, 1), patch(1, 2)], vec!["Update 1 2"]),
         (vec![patch(1, 1), put(1, 2)], vec!["Update 1 2"]),
         (vec![patch(1, 1), insert(1, 2)], vec!["Upsert 1 2"]),
         (vec![delete(1), patch(1, 2)], vec!["Delete 1", "partial 1"]),
-        (vec![patch(1, 1), delete(1), insert(1, 5), patch(1, 6)], vec!["Upsert 1 6"]),
+        (vec![patch(1, 1), delete(1), insert(1, 5), patch(1, 6)], vec!["Replace 1 6"]),
         (vec![insert(1, 1), insert(2, 2), put(1, 3)], vec!["Insert 1 3", "Insert 2 2"]),
     ] {
         assert_eq!(folded(changes, false), [steps]);

@@ -123,7 +123,8 @@ impl<'a> PostgresTx<'a> {
 
     /// Deferred constraints are looked at before the commit, where nobody could say any more what was to blame.
     async fn look_at_constraints(&mut self) -> Result<()> {
-        if !self.sink.fires || !self.sink.shapes.values().any(|shape| shape.deferrable) {
+        let fires = self.sink.fires;
+        if !self.sink.shapes.values().any(|shape| shape.puts_off(fires)) {
             return Ok(());
         }
         let looked = self.sink.execute("SET CONSTRAINTS ALL IMMEDIATE; SET CONSTRAINTS ALL DEFERRED").await;

@@ -5,6 +5,7 @@
 
 mod altered;
 mod conformance;
+mod exact;
 mod harness;
 mod moves;
 mod origin;

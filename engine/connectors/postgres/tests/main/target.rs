@@ -101,6 +101,35 @@ async fn what_is_in_the_way_of_a_table_is_told() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn what_a_table_does_not_hold_or_look_after_is_told() {
+    let place = Place::with(
+        "CREATE TABLE t(id bigint PRIMARY KEY, u integer, a varchar(10), same numeric(10,2), at timestamp(0),
+                        CONSTRAINT late UNIQUE (u) DEFERRABLE)",
+    );
+    use sluice_types::ColumnType::{Decimal, Int64, Text, Timestamp};
+    let columns = [
+        ("id", Int64, "bigint"),
+        ("u", Int64, "bigint"),
+        ("a", Text, "character varying(20)"),
+        ("same", Decimal, "numeric(10,2)"),
+        ("at", Timestamp, "timestamp(3) without time zone"),
+    ];
+    let found = findings(&place.url(), &[target(&schema("t", "postgres", 1, &columns))]).await;
+    let (errors, warnings) = codes(&found);
+    let count = |code: &str| warnings.iter().filter(|found| **found == code).count();
+    assert_eq!((errors.len(), count("target-narrower"), count("target-deferrable")), (0, 3, 1), "{found:?}");
+    assert!(found.iter().any(|one| one.what.contains("late of")), "{found:?}");
+    // Where triggers act, the server looks after it. Nobody knows what columns of another kind hold.
+    let (_, url) = role(&place);
+    let found = findings(&url, &[target(&schema("t", "other", 1, &columns))]).await;
+    let (_, warnings) = codes(&found);
+    assert!(
+        !warnings.iter().any(|code| ["target-narrower", "target-deferrable"].contains(code)),
+        "{found:?}"
+    );
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn types_and_names_that_the_target_does_not_have() {
     let place = Place::new();
     use sluice_types::ColumnType::{Enumeration, Int64};
