@@ -10,6 +10,7 @@ mod handle;
 mod large;
 mod line;
 mod moved;
+mod pace;
 mod parking;
 mod poison;
 mod postponed;

@@ -12,10 +12,11 @@ use tokio::sync::{OwnedMutexGuard, oneshot};
 use crate::chain::{self, Applied};
 use crate::feed::{OpenPiece, Outlet, Passage, Reread, Versions, Work};
 use crate::handle::Shared;
+use crate::pace::Pace;
 use crate::postponed::Postponed;
 use crate::route::Router;
 use crate::snapshot::{Landed, Snapshot, raise};
-use crate::spec::LineSpec;
+use crate::spec::{BatchLimits, LineSpec};
 
 /// How often lag is measured and idle plugins are looked after, in milliseconds.
 const TICK_MS: u64 = 1_000;
@@ -39,6 +40,7 @@ pub(crate) struct Reader {
     pub spec: Arc<LineSpec>,
     pub clock: Arc<dyn Clock>,
     pub shared: Arc<Shared>,
+    pub pace: Arc<Pace>,
     pub source: Box<dyn Source>,
     pub transform: HeldTransform,
     pub router: Router,
@@ -182,7 +184,8 @@ impl Reader {
     /// How much one read may bring. A transaction above the limit of `large_transactions` always comes in pieces.
     fn limits(&self) -> ReadLimits {
         let large = &self.spec.large_transactions;
-        let (rows, bytes) = (self.spec.batch.rows.get(), self.spec.batch.bytes.get());
+        let BatchLimits { rows, bytes, .. } = self.pace.batch(self.spec.batch);
+        let (rows, bytes) = (rows.get(), bytes.get());
         ReadLimits {
             rows: rows.min(usize::try_from(large.rows).unwrap_or(usize::MAX)).max(1),
             bytes: bytes.min(usize::try_from(large.bytes).unwrap_or(usize::MAX)).max(1),
@@ -200,7 +203,7 @@ impl Reader {
 
     fn may_grow(&self, work: &Work) -> bool {
         let stream = matches!(work.passage, Passage::Stream { open: None, .. });
-        stream && work.weight < self.spec.batch.bytes.get() && work.poison == 0
+        stream && work.weight < self.pace.batch(self.spec.batch).bytes.get() && work.poison == 0
     }
 
     /// Whether it pays to let the line wait a little for a fuller batch: only when the source has more at hand.

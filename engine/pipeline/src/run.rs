@@ -4,13 +4,14 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering::Relaxed;
 
 use sluice_types::ports::Sink;
-use sluice_types::{Checkpoint, Key, Position, Result, TableId};
+use sluice_types::{Checkpoint, Error, ErrorKind, Key, Position, Result, TableId};
 use tokio::sync::watch;
 
 use crate::feed::{Feed, Passage, Work};
 use crate::handle::Shared;
 use crate::large::{Large, Next};
 use crate::line::Ports;
+use crate::pace::Pace;
 use crate::poison::Writer;
 use crate::postponed;
 use crate::session::{Context, Outcome};
@@ -26,6 +27,7 @@ pub(crate) struct Run {
     feed: Feed,
     writer: Writer,
     large: Large,
+    pace: Arc<Pace>,
     /// Where the line ends by itself.
     head: Option<Position>,
     /// What the target holds, or will hold with the next commit. After an error it is read anew.
@@ -49,7 +51,8 @@ impl Run {
             sink,
             feed,
             writer,
-            large: Large::new(context.spec.large_transactions, in_parts),
+            large: Large::new(context.spec.large_transactions, in_parts, context.pace.clone()),
+            pace: context.pace.clone(),
             head,
             checkpoint,
         }
@@ -67,7 +70,7 @@ impl Run {
                 work = self.feed.next() => work,
             };
             match work {
-                Some(work) => self.apply(work).await?,
+                Some(work) => self.apply(work).await.map_err(|error| self.paced(error))?,
                 None => return Ok(None),
             }
         }
@@ -85,6 +88,20 @@ impl Run {
             _ => *part == 0 && self.head.as_ref().is_some_and(|head| head <= position),
         };
         reached && snapshot.is_ready(position)
+    }
+
+    /// What the target did not take is tried again from the checkpoint, with less in each transaction.
+    fn paced(&self, error: Error) -> Error {
+        let too_large = error.kind() == ErrorKind::TransactionTooLarge;
+        if too_large && !self.large.goes_in_parts() || !self.pace.failed(error.kind()) {
+            return error;
+        }
+        tracing::info!(pipeline = %self.spec.pipeline, "less goes into a transaction of the target for now");
+        if too_large {
+            let what = "the target can't hold what one transaction was to write";
+            return Error::new(ErrorKind::Busy, what).because(error);
+        }
+        error
     }
 
     /// One batch; again after a pause when an event fails in a way that may heal.
@@ -142,6 +159,7 @@ impl Run {
         let epoch = self.checkpoint.epoch;
         tx.save(&self.checkpoint, Some(epoch)).await?; // I2: data and checkpoint in one transaction.
         tx.commit().await?;
+        self.pace.committed();
         let again = matches!(work.passage, Passage::Postponed(_));
         self.feed.postponed(&self.checkpoint.snapshot.postponed, again);
         self.feed.durable(&self.checkpoint.position); // I1: confirmed only now.

@@ -14,6 +14,7 @@ use crate::claim;
 use crate::feed::feed;
 use crate::handle::Shared;
 use crate::line::Ports;
+use crate::pace::Pace;
 use crate::parking::Parked;
 use crate::poison::Writer;
 use crate::reader::{Reader, ReaderState};
@@ -37,6 +38,8 @@ pub(crate) struct Context {
     pub line_state: LineState,
     /// The epoch under which this process claimed the line last; 0 before the first claim.
     pub epoch: AtomicU64,
+    /// What the target can take in one transaction, as far as is known: that outlives sessions, which end where it took too much.
+    pub pace: Arc<Pace>,
 }
 
 /// How a session ended well.
@@ -117,12 +120,14 @@ async fn open(context: &Context) -> Result<(Run, Reader)> {
     shared.show_checkpoint(&checkpoint);
 
     let readers = spec.concurrency.get().min(ports.source.capabilities().chunk_readers).max(1);
-    let snapshot = Snapshot::new(&router.sources(), &checkpoint.snapshot, readers, spec.batch.bytes.get());
+    let snapshot =
+        Snapshot::new(&router.sources(), &checkpoint.snapshot, readers, context.pace.batch(spec.batch));
     let (feed, outlet) = feed(checkpoint.position.clone(), checkpoint.snapshot.postponed.clone());
     let reader = Reader {
         spec: spec.clone(),
         clock: ports.clock.clone(),
         shared: shared.clone(),
+        pace: context.pace.clone(),
         source,
         transform,
         router,

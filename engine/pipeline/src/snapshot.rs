@@ -20,6 +20,7 @@ use sluice_types::{
 };
 use tokio::task::JoinSet;
 
+use crate::spec::BatchLimits;
 use crate::touched::Touched;
 
 /// Rows of one chunk, at most. Its bytes are bounded by `batch.bytes`.
@@ -147,7 +148,7 @@ impl Snapshot {
         tables: &[Arc<TableSchema>],
         progress: &SnapshotProgress,
         readers_max: usize,
-        bytes: usize,
+        batch: BatchLimits,
     ) -> Self {
         let mut snapshot = Snapshot {
             tables: vec![],
@@ -162,7 +163,7 @@ impl Snapshot {
             touched: Touched::default(),
             unsettled: true,
             thrown_away: 0,
-            limits: ReadLimits { rows: CHUNK_ROWS_MAX, bytes },
+            limits: ReadLimits { rows: CHUNK_ROWS_MAX, bytes: batch.bytes.get() },
         };
         for schema in tables {
             match progress.tables.get(&schema.table.to_string()) {

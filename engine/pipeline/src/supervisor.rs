@@ -11,6 +11,7 @@ use tokio::sync::{Mutex, watch};
 use crate::DRAIN_MS_MAX;
 use crate::handle::{Command, Controls, Request, Shared};
 use crate::line::{Ended, Ports};
+use crate::pace::Pace;
 use crate::session::{Context, Outcome, session};
 use crate::spec::{LineSpec, OnError, OnPositionLost, Until};
 use crate::status::Phase;
@@ -50,6 +51,7 @@ impl Supervisor {
             until,
             line_state: LineState::default(),
             epoch: AtomicU64::new(0),
+            pace: Arc::new(Pace::default()),
         };
         Supervisor { context, controls, failures: 0, batches: 0 }
     }

@@ -4,4 +4,5 @@
 mod commands;
 mod errors;
 mod flow;
+mod pace;
 mod world;
