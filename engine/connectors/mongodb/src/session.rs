@@ -2,13 +2,14 @@
 //!
 //! A transaction whose client is gone holds its locks until the server's `transactionLifetimeLimitSeconds` are over, a minute by
 //! default. So a writer says beside the checkpoint in which session it writes, and who takes the line over has the server end that
-//! one.
+//! one. A network may bring a command of that session later still, which begins a transaction again that nobody ends. So the last
+//! few are noted, and ended once more whenever the line is taken up: also by who was in conflict with what such a command has done.
 
 use std::collections::HashSet;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-use mongodb::bson::{Document, RawDocumentBuf, doc};
+use mongodb::bson::{Bson, Document, RawDocumentBuf, doc};
 use mongodb::options::{ReadConcern, ReadPreference, WriteConcern};
 use mongodb::{Client, ClientSession};
 use sluice_types::{ErrorKind, PipelineId, Result};
@@ -21,6 +22,10 @@ use crate::sink::CHECKPOINTS;
 
 /// The field of a writer's document with its session's id.
 const SESSION: &str = "session";
+/// The field with those before it, the last first.
+const EARLIER: &str = "earlier";
+/// How many of them are noted.
+const EARLIER_MAX: usize = 8;
 
 /// How often a server is told to forget a session, and the pause in between.
 const KILLS_MAX: usize = 20;
@@ -109,7 +114,8 @@ impl Sessions {
         }
         runtime.spawn(async move {
             for _ in 0..KILLS_MAX {
-                if let Ok(Ok(_)) = tokio::time::timeout(limit, kill(&session.client(), session.id())).await {
+                if let Ok(Ok(_)) = tokio::time::timeout(limit, kill(&session.client(), &[session.id()])).await
+                {
                     break;
                 }
                 tokio::time::sleep(KILL_PAUSE).await;
@@ -131,14 +137,14 @@ impl Sessions {
             .read_concern(ReadConcern::local())
             .selection_criteria(ReadPreference::Primary.into());
         let found = self.server.within("the line's last writer can't be read", read).await?;
-        if let Some(last) = found.as_ref().and_then(|found| found.get_document(SESSION).ok())
-            && last != session
-            && !self.server.writers.has(last)
-        {
-            self.end(&connected.client, last).await?;
+        let earlier = earlier(found.unwrap_or_default(), session);
+        let over: Vec<&Document> = earlier.iter().filter(|id| !self.server.writers.has(id)).collect();
+        if !over.is_empty() {
+            self.end(&connected.client, &over).await?;
         }
+        let note = doc! { SESSION: session, EARLIER: earlier };
         let say = checkpoints
-            .update_one(writer(pipeline), doc! { "$set": { SESSION: session } })
+            .update_one(writer(pipeline), doc! { "$set": note })
             .upsert(true)
             .write_concern(WriteConcern::nodes(1));
         self.server.within("the line's writer can't be noted", say).await?;
@@ -146,9 +152,9 @@ impl Sessions {
         Ok(())
     }
 
-    async fn end(&self, client: &Client, session: &Document) -> Result<()> {
-        const WHAT: &str = "the session of the line's last writer can't be ended";
-        match tokio::time::timeout(self.server.config.timeouts.operation, kill(client, session)).await {
+    async fn end(&self, client: &Client, sessions: &[&Document]) -> Result<()> {
+        const WHAT: &str = "the sessions of the line's last writers can't be ended";
+        match tokio::time::timeout(self.server.config.timeouts.operation, kill(client, sessions)).await {
             Ok(Ok(_)) => {}
             // What it has left ends by itself; until then the line is told that rows are held, and tries again.
             Ok(Err(error)) if kind_of(&error) != ErrorKind::Permission => {
@@ -173,7 +179,48 @@ impl Drop for Sessions {
     }
 }
 
-/// Aborts the session's open transaction. A user may do this to sessions of their own without any privilege.
-async fn kill(client: &Client, session: &Document) -> mongodb::error::Result<Document> {
-    client.database("admin").run_command(doc! { "killSessions": [session] }).await
+/// The sessions of a note that are not this one, the last first.
+fn earlier(mut note: Document, session: &Document) -> Vec<Document> {
+    let last = note.remove(SESSION);
+    let before = match note.remove(EARLIER) {
+        Some(Bson::Array(before)) => before,
+        _ => vec![],
+    };
+    let mut earlier = vec![];
+    for id in last.into_iter().chain(before) {
+        match id {
+            Bson::Document(id) if id != *session && !earlier.contains(&id) => earlier.push(id),
+            _ => {}
+        }
+    }
+    earlier.truncate(EARLIER_MAX);
+    earlier
+}
+
+/// Aborts the sessions' open transactions. A user may do this to sessions of their own without any privilege.
+async fn kill(client: &Client, sessions: &[&Document]) -> mongodb::error::Result<Document> {
+    let sessions: Vec<Bson> = sessions.iter().map(|&id| Bson::Document(id.clone())).collect();
+    client.database("admin").run_command(doc! { "killSessions": sessions }).await
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_last_sessions_are_known_and_one_s_own_is_not_among_them() {
+        let id = |number: i32| doc! { "id": number };
+        assert!(earlier(doc! {}, &id(1)).is_empty());
+        let mut note = doc! {};
+        for number in 1..=20 {
+            // Taken up twice in the same session.
+            for _ in 0..2 {
+                note = doc! { SESSION: id(number), EARLIER: earlier(note, &id(number)) };
+            }
+        }
+        let before: Vec<Document> = (12..20).rev().map(id).collect();
+        assert_eq!(earlier(note.clone(), &id(20)), before);
+        let back: Vec<Document> = [20, 19, 18, 16, 15, 14, 13, 12].map(id).into();
+        assert_eq!(earlier(note, &id(17)), back, "a session that is used again");
+    }
 }

@@ -93,6 +93,41 @@ async fn what_a_dead_engine_has_left_open_is_ended_by_the_next() {
     assert_eq!(found.position.number(), Some(2));
 }
 
+/// A network may bring a command late: it begins a transaction again in a session that was ended, and nobody ends that one.
+#[tokio::test(flavor = "multi_thread")]
+async fn what_a_late_command_has_begun_is_ended_when_the_line_is_taken_up_again() {
+    let place = Suffering::start(json!({}));
+    drop(place.begun().await);
+    let noted = |place: &Suffering| -> Document {
+        let found: Vec<Document> = place.server.find("app", "sluice_checkpoint");
+        found.iter().find_map(|found| found.get_document("session").ok()).unwrap().clone()
+    };
+    let first = noted(&place);
+    let engine = endpoint(&place.server.url(), "app", json!({}));
+    let mut sink = engine.sink(&line()).await.unwrap();
+    let mut tx = sink.begin().await.unwrap();
+    tx.checkpoint(&"p".into()).await.unwrap().unwrap();
+    let late = doc! {
+        "insert": "t", "documents": [{ "_id": 2_i64 }],
+        "lsid": first.clone(), "txnNumber": 99_i64, "startTransaction": true, "autocommit": false,
+    };
+    place.server.command("app", late);
+    let error = tx.write(&[insert(&table("t"), 2, "x", 2)]).await.unwrap_err();
+    assert_retried(&error);
+    drop(tx);
+    drop(sink);
+
+    let began = Instant::now();
+    let mut sink = engine.sink(&line()).await.unwrap();
+    let mut tx = sink.begin().await.unwrap();
+    tx.checkpoint(&"p".into()).await.unwrap().unwrap();
+    fill(&mut *tx, 2, Some(1)).await;
+    tx.commit().await.unwrap();
+    assert!(began.elapsed() < Duration::from_secs(20), "{:?}", began.elapsed());
+    assert_ne!(noted(&place), first);
+    assert_eq!(place.found().await, (2, 2));
+}
+
 /// What others hold in the cache meanwhile is not this line's fault.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_full_cache_is_waited_for() {
