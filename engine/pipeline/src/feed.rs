@@ -72,6 +72,39 @@ impl Work {
         matches!(self.passage, Passage::Stream { open: Some(_), .. })
     }
 
+    /// Takes off the piece of the transaction that goes on, so that what is whole can be committed without it; `None` if there is
+    /// no such piece, or nothing whole before it.
+    pub fn split_open(&mut self) -> Option<Work> {
+        let Passage::Stream { end: Some(_), open } = &mut self.passage else { return None };
+        let piece = open.take()?;
+        let number = self.transactions.len().saturating_sub(1) as u32;
+        let first = |mut event: Event| {
+            event.transaction = 0;
+            event
+        };
+        let at = self.events.partition_point(|event| event.transaction < number);
+        let events = self.events.split_off(at).into_iter().map(first).collect();
+        let at = self.refused.partition_point(|one| one.event.transaction < number);
+        let refused = self.refused.split_off(at).into_iter();
+        let refused = refused.map(|one| Refused { event: first(one.event), reason: one.reason }).collect();
+        // Which of the refused are poison is not known: those of the first part, as far as they can be.
+        let poison = self.poison.saturating_sub(self.refused.len());
+        self.poison -= poison;
+        let weight = self.weight.min(usize::try_from(piece.bytes).unwrap_or(usize::MAX));
+        self.weight -= weight;
+        Some(Work {
+            events,
+            refused,
+            poison,
+            transactions: self.transactions.split_off(number as usize),
+            passage: Passage::Stream { end: None, open: Some(piece) },
+            prepare: vec![],
+            versions: self.versions.clone(),
+            weight,
+            read_micros: self.read_micros,
+        })
+    }
+
     /// Whether its rows are not newer than the stream, which stands at `here`.
     pub fn is_settled(&self, here: &Position) -> bool {
         match &self.passage {

@@ -28,6 +28,8 @@ pub(crate) struct Run {
     writer: Writer,
     large: Large,
     pace: Arc<Pace>,
+    /// What was read with the last batch and goes into the next.
+    carried: Option<Work>,
     /// Where the line ends by itself.
     head: Option<Position>,
     /// What the target holds, or will hold with the next commit. After an error it is read anew.
@@ -53,6 +55,7 @@ impl Run {
             writer,
             large: Large::new(context.spec.large_transactions, in_parts, context.pace.clone()),
             pace: context.pace.clone(),
+            carried: None,
             head,
             checkpoint,
         }
@@ -67,7 +70,7 @@ impl Run {
             let work = tokio::select! {
                 biased;
                 () = told(&mut drain) => return Ok(Some(Outcome::Drained)),
-                work = self.feed.next() => work,
+                work = next(&mut self.carried, &self.feed) => work,
             };
             match work {
                 Some(work) => self.apply(work).await.map_err(|error| self.paced(error))?,
@@ -130,7 +133,13 @@ impl Run {
         let started = work.read_micros;
         let (mut rows, mut bytes) = (0, 0);
         let mut tx = self.sink.begin().await?;
+        let gathers = self.pace.batch(self.spec.batch).bytes.get() as u64;
         loop {
+            // The next transaction that does not come in one piece waits for another batch: one after the other they would keep
+            // the target's transaction open for ever.
+            if bytes + work.weight as u64 >= gathers {
+                self.carried = work.split_open().or(self.carried.take());
+            }
             let written = self.writer.write(&mut *tx, work, &self.feed, &self.checkpoint, *patient).await?;
             // Written events have been taken out of the work, and the checkpoint is about to move on.
             *patient = false;
@@ -175,6 +184,14 @@ impl Run {
         stats.batch_micros.fetch_add((now - started).max(0) as u64, Relaxed);
         stats.last_commit_micros.store(now, Relaxed);
         self.shared.show_checkpoint(&self.checkpoint);
+    }
+}
+
+/// The next piece of work, if what was carried over is not that.
+async fn next(carried: &mut Option<Work>, feed: &Feed) -> Option<Work> {
+    match carried.take() {
+        Some(work) => Some(work),
+        None => feed.next().await,
     }
 }
 

@@ -54,3 +54,20 @@ async fn what_is_to_fail_fails() {
     assert!(matches!(ended, Ended::Failed(_)), "{ended:?}");
     assert!(world.ids("t").is_empty(), "a part of it is in the target");
 }
+
+/// Each read ends within a transaction, and the next one ends that and begins another.
+#[tokio::test(start_paused = true)]
+async fn transactions_that_come_in_pieces_one_behind_the_other_are_not_one_for_ever() {
+    let world = takes(300);
+    world.synced().await;
+    for start in (0..4_500).step_by(15) {
+        world.insert("t", start..start + 15);
+    }
+    let (line, handle) = world.line();
+    let ended = line.run(Until::Head).await;
+    assert!(matches!(ended, Ended::Done), "{ended:?}");
+    world.assert_equal("t");
+    let stats = handle.stats();
+    assert_eq!((stats.retries.load(Relaxed), stats.transactions_in_parts.load(Relaxed)), (0, 0));
+    assert!(stats.batches.load(Relaxed) >= 4_500 / 300);
+}
