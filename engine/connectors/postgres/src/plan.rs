@@ -225,19 +225,27 @@ impl Plan {
         format!("unnest({}){with} AS s({})", parameters.join(", "), names.join(", "))
     }
 
+    /// The operator by which a column of the key is compared.
+    fn equal(&self, index: usize) -> &str {
+        &self.shape.columns[self.columns[index].place].equal
+    }
+
     /// The condition that a row of the table has the key `s`: of [`Plan::keys`].
     fn has_key(&self, row: &str) -> String {
         let equal = |(at, &index): (usize, &usize)| {
             let column = &self.columns[index];
-            format!("{row}.{} = {}", quote(&column.name), column.aside.of_cast(&format!("k{at}")))
+            let key = column.aside.of_cast(&format!("k{at}"));
+            format!("{row}.{} {} {key}", quote(&column.name), self.equal(index))
         };
         self.key.iter().enumerate().map(equal).collect::<Vec<_>>().join(" AND ")
     }
 
     /// The same of [`Plan::rows`].
     fn has_key_of_row(&self) -> String {
-        let equal =
-            |&index: &usize| format!("t.{} = {}", quote(&self.columns[index].name), self.value(index as u32));
+        let equal = |&index: &usize| {
+            let name = quote(&self.columns[index].name);
+            format!("t.{name} {} {}", self.equal(index), self.value(index as u32))
+        };
         self.key.iter().map(equal).collect::<Vec<_>>().join(" AND ")
     }
 
@@ -377,7 +385,8 @@ impl Plan {
             .enumerate()
             .map(|(at, &index)| {
                 let column = &self.columns[index];
-                format!("t.{} = {}", quote(&column.name), column.aside.of_cast(&format!("n{at}")))
+                let key = column.aside.of_cast(&format!("n{at}"));
+                format!("t.{} {} {key}", quote(&column.name), self.equal(index))
             })
             .collect();
         format!(

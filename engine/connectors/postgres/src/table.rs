@@ -63,6 +63,8 @@ pub(crate) struct ShapeColumn {
     /// What it is made of without domains: the OID, and the array over it.
     pub bare_oid: u32,
     pub bare_array: Option<String>,
+    /// How a unique index over it compares: an extension's operator is in no path of ours.
+    pub equal: String,
     pub not_null: bool,
     pub has_default: bool,
     /// `GENERATED ALWAYS AS IDENTITY`.
@@ -99,7 +101,16 @@ WHERE n.nspname = $1 AND c.relname = $2";
 
 const COLUMNS: &str = "
 SELECT a.attname::text, a.attnotnull, a.atthasdef, a.attidentity = 'a', a.attgenerated <> '',
-       pg_catalog.format_type(a.atttypid, a.atttypmod), a.atttypid, a.atttypmod, NOT coalesce(l.collisdeterministic, true)
+       pg_catalog.format_type(a.atttypid, a.atttypmod), a.atttypid, a.atttypmod, NOT coalesce(l.collisdeterministic, true),
+       (SELECT n.nspname::text FROM pg_index i
+        CROSS JOIN LATERAL unnest(i.indkey::int2[], i.indclass::oid[]) k(attnum, opclass)
+        JOIN pg_opclass oc ON oc.oid = k.opclass
+        JOIN pg_amop ao ON ao.amopfamily = oc.opcfamily AND ao.amoplefttype = oc.opcintype
+                       AND ao.amoprighttype = oc.opcintype AND ao.amopstrategy = 3
+        JOIN pg_operator o ON o.oid = ao.amopopr AND o.oprname = '='
+        JOIN pg_namespace n ON n.oid = o.oprnamespace
+        WHERE i.indrelid = a.attrelid AND k.attnum = a.attnum AND i.indisunique AND i.indisvalid AND i.indimmediate
+        ORDER BY i.indisprimary DESC LIMIT 1)
 FROM pg_attribute a LEFT JOIN pg_collation l ON l.oid = a.attcollation
 WHERE a.attrelid = $1 AND a.attnum > 0 AND NOT a.attisdropped ORDER BY a.attnum";
 
@@ -183,6 +194,10 @@ pub(crate) async fn shape(client: &Client, table: &TableId) -> Result<Option<Sha
             bare_oid: info.oid,
             bare_array: types.get(&info.oid).and_then(|ty| ty.array_name.clone()),
             kind,
+            equal: match row.get::<_, Option<&str>>(9) {
+                None | Some("pg_catalog") => "=".into(),
+                Some(schema) => format!("OPERATOR({}.=)", quote(schema)),
+            },
             not_null: row.get(1),
             has_default: row.get(2),
             identity_always: row.get(3),
@@ -520,6 +535,7 @@ mod tests {
             has_binary: true,
             bare_oid: oid,
             bare_array: None,
+            equal: "=".into(),
             not_null: false,
             has_default: false,
             identity_always: false,

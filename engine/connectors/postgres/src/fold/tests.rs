@@ -37,6 +37,7 @@ fn plan(schema: &Arc<TableSchema>, loose: bool) -> Arc<Plan> {
         has_binary: true,
         bare_oid: 20,
         bare_array: Some("bigint[]".into()),
+        equal: "=".into(),
         not_null: false,
         has_default: false,
         identity_always: false,

@@ -190,6 +190,41 @@ async fn a_function_of_the_target_that_fails_is_not_taken_for_something_else() {
     }
 }
 
+/// Such types bring an operator of their own, which no session of ours has in its path.
+#[tokio::test(flavor = "multi_thread")]
+async fn keys_of_types_that_extensions_bring_are_compared_as_they_say() {
+    for (native, keys, same) in [
+        ("ext.citext", ["Ann", "Bob", "Eve", "Max"], true),
+        ("ext.folded", ["Ann", "Bob", "Eve", "Max"], true),
+        ("ext.ltree", ["a.b", "a.c", "a.d", "a.e"], false),
+        ("ext.cube", ["(1)", "(2)", "(3)", "(4)"], false),
+    ] {
+        let place = Place::with(&format!(
+            "CREATE SCHEMA ext; CREATE EXTENSION citext SCHEMA ext; CREATE EXTENSION ltree SCHEMA ext; CREATE EXTENSION cube SCHEMA ext;
+             CREATE DOMAIN ext.folded AS ext.citext; CREATE TABLE t(k {native} PRIMARY KEY, v text, mine text DEFAULT 'd')"
+        ));
+        let s = schema("t", "other", 1, &[("k", T::Extended, ""), ("v", T::Text, "")]);
+        let one = |key: &str, v: &str| Row::new(vec![extended("x", key), v.into()]);
+        let again = |key: &str| if same { key.to_uppercase() } else { key.to_string() };
+        let mut sink = prepared(&place, &[&s]).await;
+        write(&mut sink, &events(&s, keys[..3].iter().map(|key| Change::Insert(one(key, "1")))))
+            .await
+            .unwrap();
+        place.sql("UPDATE t SET mine = 'own'");
+        let changes = [
+            update(None, one(&again(keys[0]), "2")),
+            Change::Delete(one(&again(keys[1]), "")),
+            update(Some(one(&again(keys[2]), "1")), one(keys[3], "3")),
+        ];
+        write(&mut sink, &events(&s, changes)).await.unwrap_or_else(|error| panic!("{native}: {error}"));
+        let found = place.rows("SELECT k, v, mine FROM t ORDER BY v");
+        assert_eq!(found, [format!("{}|2|own", again(keys[0])), format!("{}|3|own", keys[3])], "{native}");
+        let asked = [sluice_types::Key(vec![extended("x", &again(keys[3]))])];
+        let current = sink.begin().await.unwrap().current(&s, &asked).await.unwrap();
+        assert!(current[0].is_some(), "{native}");
+    }
+}
+
 /// What a trigger has put off is looked at before the commit, where nobody could say any more which event it was.
 #[tokio::test(flavor = "multi_thread")]
 async fn what_a_trigger_puts_off_is_an_events_error() {
