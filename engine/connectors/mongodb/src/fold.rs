@@ -110,17 +110,21 @@ impl Fold {
         Fold { keep_order: true, ..Fold::default() }
     }
 
-    /// The id under which a document has to be read before the event can be added: its key changes and its image is partial, or it
-    /// is taken away to be put again.
+    /// The id under which a document has to be read before the event can be added: its key changes, or it is taken away to be put
+    /// again. What the image does not have comes from there, and what others have put into it.
     pub fn wants(event: &Event, plan: &Plan) -> Result<Option<Vec<u8>>> {
-        let Change::Update { after, .. } = &event.change else { return Ok(None) };
-        let complete = plan.is_complete(after);
-        if complete && !plan.exact_ids {
+        let Change::Update { before, after } = &event.change else { return Ok(None) };
+        let put_again = plan.exact_ids && plan.is_complete(after);
+        let mut key = plan.schema.key_columns().map(|column| column.slot);
+        let looks_moved =
+            before.as_ref().is_some_and(|before| key.any(|slot| before.get(slot) != after.get(slot)));
+        // The usual update costs no more than this.
+        if !looks_moved && !put_again {
             return Ok(None);
         }
         let mut scratch = Fold::default();
         let Some(moved) = scratch.movement(event, plan)? else { return Ok(None) };
-        let wanted = moved.from.is_some() != complete;
+        let wanted = moved.from.is_some() || put_again;
         Ok(wanted.then(|| scratch.arena[moved.from_id].to_vec()))
     }
 
@@ -134,7 +138,7 @@ impl Fold {
             Change::Snapshot(row) | Change::Insert(row) => {
                 let (key, id) = self.id_of(plan, row, None)?;
                 if plan.is_complete(row) {
-                    self.put(index, plan, key, id, true);
+                    self.put(index, plan, key, id, None);
                 } else {
                     self.patch(index, plan, key, id);
                 }
@@ -147,8 +151,9 @@ impl Fold {
                     }
                     None => self.patch(index, plan, moved.to, moved.to_id),
                     Some(from) if plan.is_complete(after) => {
+                        let base = self.taken_along(plan, &from, fetched);
                         self.delete(index, plan, from, moved.from_id);
-                        self.put(index, plan, moved.to, moved.to_id, true);
+                        self.put(index, plan, moved.to, moved.to_id, base);
                     }
                     Some(from) => {
                         self.take_over(index, plan, (from, moved.from_id), (moved.to, moved.to_id), fetched)
@@ -184,14 +189,37 @@ impl Fold {
         Ok(Some(Move { from: (from != to).then_some(from), from_id, to, to_id }))
     }
 
-    fn put(&mut self, index: u32, plan: &Arc<Plan>, key: FoldKey, id: Range<usize>, fresh: bool) {
+    /// The document that the row under this key is in now: others may have put something into it.
+    fn taken_along(
+        &mut self,
+        plan: &Arc<Plan>,
+        key: &FoldKey,
+        fetched: &Fetched,
+    ) -> Option<Arc<RawDocumentBuf>> {
+        let emptied = self.is_emptied(plan);
+        match self.entry(plan, key) {
+            Some(Entry { op: Op::Put, base, .. }) => base.clone(),
+            Some(Entry { op: Op::Delete | Op::Truncate, .. }) => None,
+            None if emptied => None,
+            Some(_) | None => fetched.get(&(address(plan), key.clone())).cloned(),
+        }
+    }
+
+    /// A row that should be new, with what comes along from another document.
+    fn put(
+        &mut self,
+        index: u32,
+        plan: &Arc<Plan>,
+        key: FoldKey,
+        id: Range<usize>,
+        base: Option<Arc<RawDocumentBuf>>,
+    ) {
         let fresh = match self.entry(plan, &key) {
-            None => fresh,
+            None => true,
             Some(entry) => entry.op == Op::Put && entry.fresh,
         };
         let fresh = fresh || self.is_emptied(plan);
-        let entry =
-            Entry { plan: plan.clone(), op: Op::Put, id, layers: Layers::One(index), base: None, fresh };
+        let entry = Entry { plan: plan.clone(), op: Op::Put, id, layers: Layers::One(index), base, fresh };
         self.set(plan, key, entry);
     }
 

@@ -86,6 +86,55 @@ async fn a_key_that_changes_takes_along_what_others_added() {
     );
     write(&mut sink, &[update(&t, 1, 2, Some("y"), None)]).await;
     assert_eq!(place.shown("t"), [r#"{ "_id": 2, "a": "y", "n": 1, "extra": [1, "y"] }"#]);
+    // All of its values are known.
+    write(&mut sink, &[update(&t, 2, 3, Some("z"), Some(2))]).await;
+    assert_eq!(place.shown("t"), [r#"{ "_id": 3, "a": "z", "n": 2, "extra": [1, "y"] }"#]);
+    // Within one write, over several keys, and over one that was another row's.
+    write(&mut sink, &[insert(&t, 7, "other", 0)]).await;
+    let mine = doc! { "q": { "_id": 7_i64 }, "u": { "$set": { "its": "own" } } };
+    place.server.command(&place.database, doc! { "update": "t", "updates": [mine] });
+    let events = [
+        update(&t, 3, 3, Some("a"), Some(3)),
+        update(&t, 3, 4, Some("b"), Some(4)),
+        delete(&t, 7),
+        update(&t, 4, 7, Some("c"), Some(5)),
+        insert(&t, 4, "new", 0),
+    ];
+    write(&mut sink, &events).await;
+    let after =
+        [r#"{ "_id": 4, "a": "new", "n": 0 }"#, r#"{ "_id": 7, "a": "c", "n": 5, "extra": [1, "y"] }"#];
+    assert_eq!(place.shown("t"), after);
+    // A row that is gone has nothing to bring along.
+    write(&mut sink, &[delete(&t, 7), update(&t, 7, 8, Some("d"), Some(6))]).await;
+    assert_eq!(place.shown("t"), [after[0], r#"{ "_id": 8, "a": "d", "n": 6 }"#]);
+}
+
+/// As long as every event is written by itself, too.
+#[tokio::test]
+async fn a_key_that_changes_in_order_takes_along_what_others_added() {
+    let place = Place::new();
+    let t = table("t");
+    let mut sink = place.sink().await;
+    sink.prepare(&[target(&t)]).await.unwrap();
+    unique(&place);
+    write(&mut sink, &[insert(&t, 1, "x", 1), insert(&t, 2, "y", 1), insert(&t, 3, "q", 1)]).await;
+    let mine = doc! { "q": {}, "u": { "$set": { "mine": 1 } }, "multi": true };
+    place.server.command(&place.database, doc! { "update": "t", "updates": [mine] });
+    // Written as last states, the first row would meet the second one's value.
+    let events = [
+        update(&t, 1, 1, Some("u"), Some(1)),
+        update(&t, 2, 2, Some("w"), Some(1)),
+        update(&t, 1, 1, Some("y"), Some(2)),
+        update(&t, 3, 4, Some("r"), Some(3)),
+        update(&t, 4, 5, Some("s"), Some(4)),
+    ];
+    write(&mut sink, &events).await;
+    let expected = [
+        r#"{ "_id": 1, "a": "y", "n": 2, "mine": 1 }"#,
+        r#"{ "_id": 2, "a": "w", "n": 1, "mine": 1 }"#,
+        r#"{ "_id": 5, "a": "s", "n": 4, "mine": 1 }"#,
+    ];
+    assert_eq!(place.shown("t"), expected);
 }
 
 /// A whole update is as gentle as a partial one.
