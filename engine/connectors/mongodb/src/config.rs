@@ -223,6 +223,11 @@ fn url_and_database(
 }
 
 /// `Some(None)` where nothing is said of it.
+///
+/// `verify-ca` is refused rather than read as one of its neighbours: the driver makes its TLS settings itself and takes none that
+/// are ready. With rustls it verifies the certificate and the name, or nothing at all; it can leave out the name alone only with
+/// OpenSSL, which is not in this tree. To take it for `verify-full` would refuse servers that it is to accept, for `require` accept
+/// those that it is to refuse.
 fn tls(settings: &mut Settings, base: &Path) -> Option<Option<Tls>> {
     let there = settings.has("tls");
     let Some(mut nested) = settings.take_settings("tls") else { return (!there).then_some(None) };
@@ -240,7 +245,7 @@ fn tls(settings: &mut Settings, base: &Path) -> Option<Option<Tls>> {
                 ErrorKind::NotBuilt,
                 nested.path_of("mode"),
                 what,
-                "write `verify-full`, with the authority in `ca` and a host in `url` that the certificate names; `require` encrypts and verifies nothing",
+                "write `mode: verify-full`, with the authority in `ca` and, in `url`, a host that the certificate names: where it names another, let that name lead to the server (DNS or /etc/hosts), or give the server a certificate with the host in its subjectAltName; `require` encrypts and verifies nothing",
             );
             nested.find(finding);
             None
@@ -322,7 +327,7 @@ fn schema() -> serde_json::Value {
             "tls": {
                 "type": "object", "additionalProperties": false,
                 "properties": {
-                    "mode": { "enum": ["disable", "require", "verify-ca", "verify-full"], "default": "verify-full" },
+                    "mode": { "enum": ["disable", "require", "verify-ca", "verify-full"], "default": "verify-full", "description": "verify-ca is not built for MongoDB: with verify-full the certificate must name the host of `url`." },
                     "ca": text("Certificates to trust, as PEM; the usual ones of the web without."),
                     "cert": text("The client's certificate, as PEM; its key may be in the same file."),
                     "key": text("The key of `cert`, as PEM.")

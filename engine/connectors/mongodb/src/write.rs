@@ -11,7 +11,7 @@ use crate::fold::{Entry, Fold, Layers, Op};
 use crate::plan::{Field, ID_NAME, Plan};
 
 /// Bytes of a command's body after which it is sent. More are no faster, and each is held several times on its way.
-const COMMAND_BYTES: usize = 4 << 20;
+const COMMAND_BYTES: usize = 512 << 10;
 /// Ids in one delete.
 const DELETES_MAX: usize = 10_000;
 
@@ -124,6 +124,8 @@ impl Writer<'_> {
         };
         close(&mut out, array);
         close(&mut out, at);
+        // It is kept until the transaction ends.
+        out.shrink_to_fit();
         let body = RawDocumentBuf::from_bytes(out).map_err(|error| {
             Error::new(ErrorKind::Internal, "a command was not written well").because(error)
         })?;
