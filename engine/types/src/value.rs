@@ -242,7 +242,12 @@ impl Hash for Value {
 /// A row only ever grows: a transform that changes a column appends the new value and its output schema points to the new slot.
 /// So renaming and dropping move nothing, and the image as it was read can always be had back (dead letters keep it).
 #[derive(Clone, PartialEq, Eq, Hash, Serialize, Deserialize)]
-pub struct Row(Vec<Value>);
+#[serde(from = "Vec<Value>", into = "Vec<Value>")]
+pub struct Row {
+    values: Vec<Value>,
+    /// Of the values, see [`Row::weight`]: every limit on the way asks for it.
+    weight: usize,
+}
 
 impl Row {
     /// Room that decoders should leave for transforms, in values: a push beyond it costs a reallocation, nothing else.
@@ -250,49 +255,68 @@ impl Row {
 
     /// An empty row with room for `columns` values and [`Row::SPARE`] more.
     pub fn with_columns(columns: usize) -> Self {
-        Row(Vec::with_capacity(columns + Row::SPARE))
+        Row { values: Vec::with_capacity(columns + Row::SPARE), weight: 0 }
     }
 
     /// A row of these values, in slot order.
     pub fn new(values: Vec<Value>) -> Self {
-        Row(values)
+        let weight = values.iter().map(Row::weight_of).sum();
+        Row { values, weight }
     }
 
     /// Appends a value and says in which slot it stands.
     pub fn push(&mut self, value: Value) -> u32 {
-        self.0.push(value);
-        (self.0.len() - 1) as u32
+        self.weight += Row::weight_of(&value);
+        self.values.push(value);
+        (self.values.len() - 1) as u32
     }
 
     /// The value in a slot; a slot that the row does not have is absent.
     pub fn get(&self, slot: u32) -> &Value {
-        self.0.get(slot as usize).unwrap_or(&Value::Absent)
+        self.values.get(slot as usize).unwrap_or(&Value::Absent)
     }
 
     /// All values in slot order.
     pub fn values(&self) -> &[Value] {
-        &self.0
+        &self.values
     }
 
     /// Takes away every slot from `slots` on: the row as it was when it had that many.
     pub fn truncate(&mut self, slots: usize) {
-        self.0.truncate(slots);
+        self.weight -= self.values.iter().skip(slots).map(Row::weight_of).sum::<usize>();
+        self.values.truncate(slots);
     }
 
     /// Whether no value of the first `slots` slots is absent.
     pub fn is_complete(&self, slots: usize) -> bool {
-        self.0.len() >= slots && self.0[..slots].iter().all(Value::is_present)
+        self.values.len() >= slots && self.values[..slots].iter().all(Value::is_present)
     }
 
-    /// What this row holds in memory, in bytes; an estimate (see [`Value::weight`]).
+    /// What this row holds in memory, in bytes; an estimate (see [`Value::weight`]). Known without a look at the values.
     pub fn weight(&self) -> usize {
-        24 + self.0.iter().map(|value| 40 + value.weight()).sum::<usize>()
+        32 + self.weight
+    }
+
+    fn weight_of(value: &Value) -> usize {
+        40 + value.weight()
+    }
+}
+
+impl From<Vec<Value>> for Row {
+    fn from(values: Vec<Value>) -> Self {
+        Row::new(values)
+    }
+}
+
+impl From<Row> for Vec<Value> {
+    fn from(row: Row) -> Self {
+        row.values
     }
 }
 
 impl fmt::Debug for Row {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_list().entries(&self.0).finish()
+        f.debug_list().entries(&self.values).finish()
     }
 }
 
@@ -401,6 +425,22 @@ mod tests {
         assert_eq!(Value::Float64(f64::NAN), Value::Float64(f64::NAN));
         assert_ne!(Value::Float64(0.0), Value::Float64(-0.0));
         assert_ne!(Value::Absent, Value::Null);
+    }
+
+    #[test]
+    fn a_row_knows_its_weight() {
+        let weighed = |row: &Row| 32 + row.values().iter().map(|value| 40 + value.weight()).sum::<usize>();
+        let mut row = Row::with_columns(2);
+        row.push(Value::Int64(1));
+        row.push("twelve bytes".into());
+        assert_eq!((row.weight(), row.clone()), (weighed(&row), Row::new(row.values().to_vec())));
+        assert_eq!(Row::new(row.values().to_vec()).weight(), row.weight());
+        row.truncate(1);
+        assert_eq!(row.weight(), 72);
+        row.truncate(3);
+        assert_eq!(row.weight(), 72);
+        let again: Row = serde_json::from_str(&serde_json::to_string(&row).unwrap()).unwrap();
+        assert_eq!((again.weight(), again), (72, row));
     }
 
     #[test]

@@ -77,7 +77,7 @@ fn binary(codec: &Codec, buffer: &Bytes, range: Range<usize>, arena: &mut Arena)
         Codec::Float4 => float32(f32::from_be_bytes(fixed(bytes)?)),
         Codec::Float8 => float64(f64::from_be_bytes(fixed(bytes)?)),
         Codec::Numeric => numeric::binary(bytes, arena)?,
-        Codec::Text => text_or_bytes(buffer.slice(range)),
+        Codec::Text => text_or_bytes(buffer, range),
         Codec::Char => char_of(fixed::<1>(bytes)?[0]),
         Codec::Bytea => Value::Bytes(buffer.slice(range)),
         Codec::Date => datetime::date(i32::from_be_bytes(fixed(bytes)?)),
@@ -86,9 +86,9 @@ fn binary(codec: &Codec, buffer: &Bytes, range: Range<usize>, arena: &mut Arena)
         Codec::Timestamptz => datetime::timestamptz(i64::from_be_bytes(fixed(bytes)?)),
         Codec::Interval => datetime::interval(fixed(bytes)?),
         Codec::Uuid => Value::Uuid(fixed(bytes)?),
-        Codec::Json => json(buffer.slice(range)),
+        Codec::Json => json(buffer, range),
         Codec::Jsonb => match bytes.first() {
-            Some(1) => json(buffer.slice(range.start + 1..range.end)),
+            Some(1) => json(buffer, range.start + 1..range.end),
             _ => return Err(malformed("jsonb of an unknown version")),
         },
         Codec::Enum => Value::Enum(utf8(buffer.slice(range))?),
@@ -110,7 +110,7 @@ fn text(codec: &Codec, buffer: &Bytes, range: Range<usize>, arena: &mut Arena) -
         Codec::Float4 => float32(parsed(bytes)?),
         Codec::Float8 => float64(parsed(bytes)?),
         Codec::Numeric => Value::Decimal(utf8(buffer.slice(range))?),
-        Codec::Text => text_or_bytes(buffer.slice(range)),
+        Codec::Text => text_or_bytes(buffer, range),
         Codec::Char => match bytes {
             [] => Value::Text(Text::new()),
             [one] => char_of(*one),
@@ -123,7 +123,7 @@ fn text(codec: &Codec, buffer: &Bytes, range: Range<usize>, arena: &mut Arena) -
         Codec::Timestamptz => datetime::timestamptz_text(ascii(bytes)?)?,
         Codec::Interval => datetime::interval_text(ascii(bytes)?)?,
         Codec::Uuid => Value::Uuid(uuid(bytes)?),
-        Codec::Json | Codec::Jsonb => json(buffer.slice(range)),
+        Codec::Json | Codec::Jsonb => json(buffer, range),
         Codec::Enum => Value::Enum(utf8(buffer.slice(range))?),
         Codec::Array(array) => array::text(array, buffer, range, arena)?,
         Codec::Spelled(spelling) => extended(Text::from_static(spelling.name()), buffer.slice(range))?,
@@ -156,19 +156,19 @@ fn utf8(bytes: Bytes) -> Result<Text> {
     Text::try_from(bytes).map_err(|_| malformed("a value whose text is not UTF-8"))
 }
 
-fn json(bytes: Bytes) -> Value {
-    match Text::try_from(bytes.clone()) {
+fn json(buffer: &Bytes, range: Range<usize>) -> Value {
+    match Text::try_from(buffer.slice(range.clone())) {
         Ok(text) => Value::Json(text),
-        Err(_) => text_or_bytes(bytes),
+        Err(_) => text_or_bytes(buffer, range),
     }
 }
 
 /// Text; what is no UTF-8 (a database in `SQL_ASCII` keeps whatever it was given) is kept all the same (I7).
-fn text_or_bytes(bytes: Bytes) -> Value {
-    match Text::try_from(bytes.clone()) {
+fn text_or_bytes(buffer: &Bytes, range: Range<usize>) -> Value {
+    match Text::try_from(buffer.slice(range.clone())) {
         Ok(text) => Value::Text(text),
         Err(_) => {
-            let digits: String = bytes.iter().map(|byte| format!("{byte:02x}")).collect();
+            let digits: String = buffer[range].iter().map(|byte| format!("{byte:02x}")).collect();
             let type_name = Text::from_static(INVALID_TEXT);
             Value::Extended(Arc::new(Extended { type_name, text: digits.into() }))
         }
