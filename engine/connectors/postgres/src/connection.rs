@@ -25,6 +25,10 @@ use crate::tls::TlsMode;
 /// The oldest server that is supported, as `server_version_num`.
 pub(crate) const VERSION_MIN: u32 = 130_000;
 
+/// What may be on its way to a server over a unix socket, in bytes; the system may grant less. Its own default holds about 2 ms of
+/// a copy: the server would stand still whenever we are not scheduled for longer.
+const UNIX_BUFFER_BYTES: usize = 1 << 20;
+
 /// A connection to a server, encrypted or not, before anything was said.
 pub(crate) enum Stream {
     /// Plain.
@@ -111,7 +115,9 @@ impl Server {
         match host {
             Host::Unix(folder) => {
                 let path = folder.join(format!(".s.PGSQL.{port}"));
-                UnixStream::connect(path).await.map(Stream::Unix).map_err(unreachable)
+                let unix = UnixStream::connect(path).await.map_err(unreachable)?;
+                SockRef::from(&unix).set_send_buffer_size(UNIX_BUFFER_BYTES).map_err(unreachable)?;
+                Ok(Stream::Unix(unix))
             }
             Host::Tcp(name) => {
                 let tcp = TcpStream::connect((name.as_str(), port)).await.map_err(unreachable)?;
