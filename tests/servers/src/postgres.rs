@@ -33,7 +33,8 @@ const STOP_MAX: Duration = Duration::from_secs(30);
 /// What a server is started with.
 #[derive(Clone, Debug, Default)]
 pub struct PostgresOptions {
-    /// The major version; the oldest one that is installed if not given.
+    /// The major version. If not given, what the environment variable `SLUICE_POSTGRES` says; the oldest one that is installed if
+    /// that says nothing either.
     pub version: Option<u32>,
     /// Lines of its configuration, which win over the harness's own (`wal_level = replica`).
     pub conf: Vec<String>,
@@ -56,6 +57,15 @@ pub struct Postgres {
     folder: TempDir,
 }
 
+/// The version that whoever runs the tests wants servers of: a number, or `newest`.
+fn wanted(found: &[Installed]) -> Option<u32> {
+    let version = std::env::var("SLUICE_POSTGRES").ok()?;
+    if version == "newest" {
+        return found.last().map(|installed| installed.version);
+    }
+    Some(version.parse().expect("SLUICE_POSTGRES is `newest` or a major version"))
+}
+
 impl Postgres {
     /// A server as most tests want it.
     #[track_caller]
@@ -67,12 +77,13 @@ impl Postgres {
     #[track_caller]
     pub fn start_with(options: PostgresOptions) -> Postgres {
         let found = installed();
-        let chosen = match options.version {
+        let version = options.version.or_else(|| wanted(&found));
+        let chosen = match version {
             Some(version) => found.iter().find(|installed| installed.version == version),
             None => found.first(),
         };
         let Some(chosen) = chosen else {
-            let wanted = options.version.map(|version| format!(" {version}")).unwrap_or_default();
+            let wanted = version.map(|version| format!(" {version}")).unwrap_or_default();
             panic!("PostgreSQL{wanted} is not installed (found: {found:?}); {}", crate::SETUP);
         };
         let server = Self::prepare(chosen.clone(), |data| template::copy_to(chosen, data));

@@ -22,11 +22,15 @@ const SERVER: &str = "\
            (SELECT rolreplication OR rolsuper FROM pg_catalog.pg_roles WHERE rolname = current_user) \
                OR coalesce(pg_catalog.pg_has_role(pg_catalog.to_regrole('rds_replication'), 'MEMBER'), false), \
            pg_catalog.has_database_privilege(current_database(), 'CREATE'), \
-           pg_catalog.has_function_privilege('pg_catalog.pg_logical_emit_message(boolean, text, text)', 'EXECUTE'), \
+           pg_catalog.has_function_privilege(emit.oid, 'EXECUTE'), \
            (SELECT setting::bigint FROM pg_catalog.pg_settings WHERE name = 'max_slot_wal_keep_size'), \
            current_setting('synchronous_standby_names'), \
            EXISTS (SELECT FROM pg_catalog.pg_largeobject_metadata), \
-           current_database()::text";
+           current_database()::text, \
+           emit.oid::regprocedure::text \
+    FROM pg_catalog.pg_proc emit \
+    WHERE emit.pronamespace = 'pg_catalog'::regnamespace AND emit.proname = 'pg_logical_emit_message' \
+          AND emit.proargtypes[2] = 'pg_catalog.text'::regtype"; // version 17 gave it one more argument
 
 const OLD_SLOTS: &str = "\
     SELECT slot_name::text, coalesce(wal_status = 'lost', false), \
@@ -97,7 +101,7 @@ async fn look_at_server(server: &Server, session: &Session, findings: &mut Vec<F
         }
     };
     let what = "the role may not write heartbeats, so idle tables may retain log";
-    let remedy = format!("GRANT EXECUTE ON FUNCTION pg_logical_emit_message(boolean, text, text) TO {user}");
+    let remedy = format!("GRANT EXECUTE ON FUNCTION {} TO {user}", row.get::<_, &str>(10));
     warn("heartbeat", !row.get::<_, bool>(5), what.into(), remedy);
     let what = "nothing limits the log that a pipeline which stands still retains here";
     let remedy = "ALTER SYSTEM SET max_slot_wal_keep_size = '50GB'; SELECT pg_reload_conf(); beyond it the position is lost";
