@@ -7,8 +7,10 @@ use sluice_e2e::database::{Database, mongo_options, postgres_options};
 use sluice_e2e::random::Random;
 use sluice_e2e::serve::Serve;
 use sluice_e2e::site::Site;
-use sluice_e2e::{market, wait};
+use sluice_e2e::{load, market, wait};
 use sluice_servers::{Direction, Mongo, Postgres, Proxy};
+
+use crate::pairs::{shop_is_equal, shop_with};
 
 const CATCHES_UP: Duration = Duration::from_secs(120);
 
@@ -29,6 +31,33 @@ fn ends_equal(site: &Site, source: &Database, target: &Database, serve: &Serve, 
     assert!(serve.metric("sluice_line_retries_total") > 0.0, "it noticed nothing");
 }
 
+/// Stops or kills a database's server, which nobody else uses, and starts it again after a while.
+fn restart(database: &Database, random: &mut Random) {
+    let pause = Duration::from_millis(random.below(500));
+    let killed = random.once_in(2);
+    match database {
+        Database::Postgres { server, .. } => {
+            if killed {
+                server.kill()
+            } else {
+                server.stop()
+            }
+            std::thread::sleep(pause);
+            server.start_again();
+        }
+        Database::Mongo { server, .. } => {
+            if killed {
+                server.kill()
+            } else {
+                server.stop()
+            }
+            std::thread::sleep(pause);
+            server.start_again();
+        }
+        Database::Sqlite(_) => panic!("there is no server"),
+    }
+}
+
 #[test]
 fn servers_that_are_stopped_or_killed_are_waited_for() {
     let mut random = Random::seeded("servers restart");
@@ -44,14 +73,7 @@ fn servers_that_are_stopped_or_killed_are_waited_for() {
     let clerks = market::Clerks::hire(&source, &mut random, 2, Duration::from_millis(10));
     for _ in 0..6 {
         std::thread::sleep(Duration::from_millis(200 + random.below(500)));
-        let server = if random.once_in(2) { &here } else { &there };
-        if random.once_in(2) {
-            server.kill()
-        } else {
-            server.stop()
-        }
-        std::thread::sleep(Duration::from_millis(random.below(700)));
-        server.start_again();
+        restart(if random.once_in(2) { &source } else { &target }, &mut random);
     }
     clerks.dismiss();
     ends_equal(&site, &source, &target, &serve, streamed);
@@ -69,13 +91,7 @@ fn a_mongod_that_is_killed_is_waited_for() {
     let clerks = market::Clerks::hire(&source, &mut random, 2, Duration::from_millis(15));
     for _ in 0..3 {
         std::thread::sleep(Duration::from_millis(300 + random.below(1500)));
-        if random.once_in(2) {
-            server.kill()
-        } else {
-            server.stop()
-        }
-        std::thread::sleep(Duration::from_millis(random.below(500)));
-        server.start_again();
+        restart(&target, &mut random);
     }
     clerks.dismiss();
     ends_equal(&site, &source, &target, &serve, i64::MAX);
@@ -146,4 +162,62 @@ fn a_bad_network_to_mongodb_costs_time_and_nothing_else() {
     // A server of its own: what waits for its end in the cache is not to stand in other tests' way.
     let server = Arc::new(Mongo::start_with(mongo_options()));
     through_a_bad_network("bad network to MongoDB", &Database::on_mongo(&server, "copy"));
+}
+
+/// Bad weather at one side, whose server goes away now and then.
+fn storms(proxy: &Proxy, database: &Database, random: &mut Random) {
+    for _ in 0..10 {
+        if random.once_in(3) {
+            restart(database, random);
+        } else {
+            weather(proxy, random);
+        }
+        std::thread::sleep(Duration::from_millis(random.below(600)));
+    }
+}
+
+#[test]
+fn outages_of_a_postgres_source_cost_a_sqlite_target_nothing() {
+    let mut random = Random::seeded("outages of PostgreSQL, to SQLite");
+    let folder = tempfile::tempdir().unwrap();
+    let source = Database::alone_on_postgres("market");
+    let target = Database::Sqlite(folder.path().join("copy.db"));
+    market::open(&source);
+    let near = Proxy::to(source.port());
+    let site = Site::new();
+    let settings = impatient(&source.settings_at(near.port()));
+    site.configure_between(&settings, &target.settings(), market::PIPELINE);
+    let serve = Serve::start(&site);
+    let clerks = market::Clerks::hire(&source, &mut random, 2, Duration::from_millis(10));
+    storms(&near, &source, &mut random);
+    clerks.dismiss();
+    ends_equal(&site, &source, &target, &serve, i64::MAX);
+    serve.stop();
+}
+
+/// From a shop in SQLite to a target whose server, or the way to it, fails.
+fn shop_through_outages(test: &str, target: &Database) {
+    let mut random = Random::seeded(test);
+    let far = Proxy::to(target.port());
+    let site = shop_with(&mut random, &impatient(&target.settings_at(far.port())));
+    let serve = Serve::start(&site);
+    let clerks = load::Clerks::hire(&site, &mut random, 2);
+    storms(&far, target, &mut random);
+    clerks.dismiss();
+    wait::until_within(CATCHES_UP, "both sides to be equal", || shop_is_equal(&site, target));
+    assert_eq!(serve.metric("sluice_dead_letters"), 0.0, "{}", site.log());
+    assert!(serve.metric("sluice_line_retries_total") > 0.0, "it noticed nothing");
+    serve.stop();
+}
+
+#[test]
+fn outages_of_a_postgres_target_cost_a_sqlite_source_nothing() {
+    let target = Database::alone_on_postgres("copy");
+    shop_through_outages("outages of PostgreSQL, from SQLite", &target);
+}
+
+#[test]
+fn outages_of_a_mongodb_target_cost_a_sqlite_source_nothing() {
+    let server = Arc::new(Mongo::start_with(mongo_options()));
+    shop_through_outages("outages of MongoDB, from SQLite", &Database::on_mongo(&server, "copy"));
 }

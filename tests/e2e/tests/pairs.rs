@@ -153,7 +153,18 @@ const SHOP: [(&str, &[Kind], Table); 4] = [
     ),
 ];
 
-fn shop_is_equal(site: &Site, target: &Database) -> Result<usize, String> {
+/// A shop in SQLite and a line to a target with types, which has these settings.
+pub fn shop_with(random: &mut Random, target: &str) -> Site {
+    let site = shop(random);
+    let pipeline =
+        load::PIPELINE.replace("to: clients\n", "to: clients\n    columns: { exclude: [anything] }\n");
+    let pipeline = format!("on_error: {{ base_ms: 50, max_ms: 500 }}\n{pipeline}");
+    site.configure_between("{ kind: sqlite, path: ./source.db }", target, &pipeline);
+    site
+}
+
+/// Compares a shop with a target of types.
+pub fn shop_is_equal(site: &Site, target: &Database) -> Result<usize, String> {
     let mut compared = 0;
     for (query, kinds, table) in &SHOP {
         let wanted = sqlite_rows(&site.path("source.db"), query, kinds)?;
@@ -169,11 +180,7 @@ fn shop_is_equal(site: &Site, target: &Database) -> Result<usize, String> {
 /// A shop in SQLite to a target with types.
 fn shop_to(test: &str, target: &Database) {
     let mut random = Random::seeded(test);
-    let site = shop(&mut random);
-    let pipeline =
-        load::PIPELINE.replace("to: clients\n", "to: clients\n    columns: { exclude: [anything] }\n");
-    let pipeline = format!("on_error: {{ base_ms: 50, max_ms: 500 }}\n{pipeline}");
-    site.configure_between("{ kind: sqlite, path: ./source.db }", &target.settings(), &pipeline);
+    let site = shop_with(&mut random, &target.settings());
     let clerks = load::Clerks::hire(&site, &mut random, 3);
     let nothing = || ();
     kill_again_and_again(&site, &mut random, Witness { consistent: &mut || (), killed: &nothing });
