@@ -73,13 +73,12 @@ impl Shared {
         self.status.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Shows how far the source is ahead, and what it keeps for the line.
-    pub fn show_lag(&self, lag: &Lag, retained: Option<u64>, now_micros: i64) {
+    /// Shows how far the source is ahead.
+    pub fn show_lag(&self, lag: &Lag, now_micros: i64) {
         let mut status = self.status();
         (status.lag, status.lag_unit) = (lag.amount, lag.unit);
         let oldest = lag.oldest_micros.map_or(0, |oldest| (now_micros - oldest).max(0));
         status.lag_seconds = oldest as f64 / 1e6;
-        status.retained_bytes = retained;
     }
 
     /// Shows which plugin versions are at work.

@@ -16,6 +16,7 @@ mod poison;
 mod postponed;
 mod reader;
 mod reread;
+mod retained;
 mod route;
 mod run;
 mod session;

@@ -438,8 +438,7 @@ impl Reader {
         self.settle().await?;
         let durable = self.outlet.durable.borrow().clone();
         let lag = self.source.lag(&durable).await?;
-        let retained = self.source.retained().await?;
-        self.shared.show_lag(&lag, retained, now);
+        self.shared.show_lag(&lag, now);
         Ok(())
     }
 

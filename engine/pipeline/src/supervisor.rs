@@ -12,6 +12,7 @@ use crate::DRAIN_MS_MAX;
 use crate::handle::{Command, Controls, Request, Shared};
 use crate::line::{Ended, Ports};
 use crate::pace::Pace;
+use crate::retained::Retained;
 use crate::session::{Context, Outcome, session};
 use crate::spec::{LineSpec, OnError, OnPositionLost, Until};
 use crate::status::Phase;
@@ -22,6 +23,7 @@ const PAUSED: &str = "paused";
 pub(crate) struct Supervisor {
     context: Context,
     controls: Controls,
+    retained: Retained,
     /// Errors since the last commit.
     failures: u32,
     /// Committed batches, as they were when the last session began.
@@ -32,6 +34,8 @@ pub(crate) struct Supervisor {
 enum Next {
     /// Go on with a session.
     Run,
+    /// Do what this error asks for.
+    Fail(Error),
     End(Ended),
 }
 
@@ -53,27 +57,31 @@ impl Supervisor {
             epoch: AtomicU64::new(0),
             pace: Arc::new(Pace::default()),
         };
-        Supervisor { context, controls, failures: 0, batches: 0 }
+        let retained = Retained::new(&context.spec, &context.ports, controls.shared.clone());
+        Supervisor { context, controls, retained, failures: 0, batches: 0 }
     }
 
     /// Runs until the line ends.
     pub async fn run(mut self) -> Ended {
+        let mut next = Next::Run;
         let ended = loop {
-            let next = match self.load().await {
-                Ok(()) if self.context.line_state.paused.is_some() => self.paused().await,
-                Ok(()) => self.session().await,
-                Err(error) => self.failed(error).await,
-            };
-            match next {
-                Next::Run => {}
+            next = match next {
+                Next::Run => match self.load().await {
+                    Ok(()) if self.context.line_state.paused.is_some() => self.paused().await,
+                    Ok(()) => self.session().await,
+                    Err(error) => Next::Fail(error),
+                },
+                Next::Fail(error) => self.failed(error).await,
                 Next::End(ended) => break ended,
-            }
+            };
         };
         let reason = match &ended {
             Ended::Failed(error) => Some(reason(error)),
             Ended::Done | Ended::Stopped => None,
         };
         self.shared().show(Phase::Ended, reason);
+        // Nobody looks any more.
+        self.shared().status().retained_bytes = None;
         ended
     }
 
@@ -113,13 +121,21 @@ impl Supervisor {
         self.batches = self.context.shared.stats.batches.load(Relaxed);
         let (drain, draining) = watch::channel(false);
         let mut command = None;
+        let mut passed = None;
         let outcome = {
             let session = session(&self.context, draining);
             tokio::pin!(session);
+            let halted = async {
+                tokio::select! {
+                    biased;
+                    () = interrupted(&mut self.controls, &mut command, true) => {}
+                    error = self.retained.passed() => passed = Some(error),
+                }
+            };
             tokio::select! {
                 biased;
                 outcome = &mut session => Some(outcome),
-                () = interrupted(&mut self.controls, &mut command, true) => {
+                () = halted => {
                     drain.send_replace(true);
                     tokio::select! {
                         biased;
@@ -133,9 +149,15 @@ impl Supervisor {
         self.answer(command).await;
         match outcome {
             Some(Ok(Outcome::Done)) => Next::End(Ended::Done),
-            Some(Err(error)) => self.failed(error).await,
+            Some(Err(error)) => match passed {
+                Some(limit) => {
+                    tracing::warn!(%error, "the line failed while it was being paused");
+                    Next::Fail(limit)
+                }
+                None => Next::Fail(error),
+            },
             Some(Ok(Outcome::Drained)) | None if self.is_stopped() => Next::End(Ended::Stopped),
-            Some(Ok(Outcome::Drained)) | None => Next::Run,
+            Some(Ok(Outcome::Drained)) | None => passed.map_or(Next::Run, Next::Fail),
         }
     }
 
@@ -230,10 +252,23 @@ impl Supervisor {
                 None => std::future::pending().await,
             }
         };
-        tokio::select! {
-            biased;
-            () = interrupted(&mut self.controls, &mut command, false) => {}
-            () = time => {}
+        let paused = self.context.line_state.paused.is_some();
+        tokio::pin!(time);
+        loop {
+            tokio::select! {
+                biased;
+                () = interrupted(&mut self.controls, &mut command, false) => {}
+                () = &mut time => {}
+                error = self.retained.passed() => {
+                    if paused {
+                        // It stands still already, which is all that the limit asks for.
+                        tracing::error!(%error, "the source's log grows while the pipeline is paused");
+                        continue;
+                    }
+                    return Next::Fail(error);
+                }
+            }
+            break;
         }
         self.answer(command).await;
         if self.is_stopped() { Next::End(Ended::Stopped) } else { Next::Run }

@@ -8,7 +8,7 @@ use bytes::Bytes;
 use sluice_pipeline::Ports;
 use sluice_types::ports::{
     Capabilities, ChunkReader, Discovered, Endpoint, Lag, LineContext, LineState, ParkedKey, PluginVersion,
-    Read, ReadLimits, Sink, SinkTx, Source, StateStore, StreamStart, TargetTable, Written,
+    Read, ReadLimits, Retained, Sink, SinkTx, Source, StateStore, StreamStart, TargetTable, Written,
 };
 use sluice_types::{
     Batch, Checkpoint, Chunk, DeadLetter, DeadLetterId, Digest, Event, Finding, InstallId, Key, KeyRange,
@@ -85,6 +85,10 @@ impl Endpoint for Broken {
 
     async fn check_target(&self, tables: &[TargetTable]) -> Result<Vec<Finding>> {
         self.inner.check_target(tables).await
+    }
+
+    async fn retained(&self, line: &LineContext) -> Result<Option<Retained>> {
+        self.inner.retained(line).await
     }
 
     async fn source(&self, line: &LineContext) -> Result<Box<dyn Source>> {

@@ -140,16 +140,18 @@ impl sluice_types::ports::Connector for Connector {
                     "type": "object",
                     "additionalProperties": false,
                     "description": "As a source: how much log a pipeline's slot may make the server keep. A slot is never dropped \
-                                    for it; `sync` leaves the slot under the same limits, unless it is told --drop-slot.",
+                                    for it. Looked at while the pipeline runs, retries or is paused. Between \
+                                    two runs of `sync` nothing looks: there max_slot_wal_keep_size of the server bounds the \
+                                    log, at the cost of the position, or `sync --drop-slot` gives the slot up.",
                     "properties": {
                         "warn": {
                             "type": ["string", "integer"],
                             "default": "1GiB",
-                            "description": "From here on a warning is logged."
+                            "description": "From here on a warning is logged, once; at the start of a run, too."
                         },
                         "limit": {
                             "type": ["string", "integer"],
-                            "description": "Where this is passed while the pipeline runs, it pauses (retained-limit). None by default. \
+                            "description": "Where this is passed while the pipeline runs or retries, it pauses (retained-limit). None by default. \
                                             What resumes it, or starts it above the limit, lets it go on and catch up."
                         }
                     }

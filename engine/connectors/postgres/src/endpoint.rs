@@ -3,14 +3,17 @@
 use std::sync::Arc;
 
 use async_trait::async_trait;
-use sluice_types::ports::{Capabilities, Discovered, Endpoint, LineContext, Sink, Source, TargetTable};
+use sluice_types::ports::{
+    Capabilities, Discovered, Endpoint, LineContext, Retained, Sink, Source, TargetTable,
+};
 use sluice_types::{Finding, Result, Severity, TablePattern};
 use tokio::sync::Semaphore;
 
 use crate::config::{KIND, Server};
 use crate::pool::Pool;
+use crate::retained::Watches;
 use crate::session::Role;
-use crate::{preflight, secondary, sink, source};
+use crate::{preflight, retained, secondary, sink, source};
 
 /// The schema that a table name without one means.
 pub(crate) const DEFAULT_SCHEMA: &str = "public";
@@ -22,6 +25,8 @@ pub(crate) struct Database {
     pub readers: Arc<Pool>,
     /// Sessions that write.
     pub writers: Arc<Pool>,
+    /// What its slots retain.
+    pub watches: Watches,
 }
 
 impl Database {
@@ -30,7 +35,12 @@ impl Database {
         let server = Arc::new(server);
         let permits = Arc::new(Semaphore::new(server.pool.max));
         let pool = |role| Pool::new(server.clone(), role, permits.clone());
-        Database { readers: pool(Role::Reader), writers: pool(Role::Writer), server }
+        Database {
+            readers: pool(Role::Reader),
+            writers: pool(Role::Writer),
+            watches: Watches::default(),
+            server,
+        }
     }
 }
 
@@ -67,6 +77,10 @@ impl Endpoint for Database {
 
     async fn check_target(&self, tables: &[TargetTable]) -> Result<Vec<Finding>> {
         sink::check(self, tables).await
+    }
+
+    async fn retained(&self, line: &LineContext) -> Result<Option<Retained>> {
+        retained::look(self, line).await
     }
 
     async fn source(&self, line: &LineContext) -> Result<Box<dyn Source>> {

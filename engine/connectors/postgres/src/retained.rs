@@ -4,46 +4,65 @@
 //! that somebody looks; when it is started or resumed above the limit it goes on, for nothing but catching up makes the log small
 //! again, and the limit holds anew as soon as it has been below.
 
+use std::collections::HashMap;
+use std::sync::{Mutex, PoisonError};
+
+use sluice_types::ports::{LineContext, Retained};
 use sluice_types::{Error, ErrorKind, Result};
 use tokio_postgres::{Error as PgError, Statement};
 
 use crate::config::RetainedLimits;
 use crate::connection::Session;
+use crate::endpoint::Database;
+use crate::names;
 
 /// What is asked again and again, in one round trip each.
 #[derive(Clone)]
 pub(crate) struct Gauges {
     log_end: Statement,
-    retained: Statement,
 }
 
 impl Gauges {
     pub async fn prepare(session: &Session) -> Result<Self, PgError> {
         const LOG_END: &str = "SELECT pg_catalog.pg_current_wal_flush_lsn()::text";
-        const RETAINED: &str = "SELECT (pg_catalog.pg_current_wal_flush_lsn() - restart_lsn)::bigint \
-            FROM pg_catalog.pg_replication_slots WHERE slot_name = $1";
-        Ok(Gauges { log_end: session.prepare(LOG_END).await?, retained: session.prepare(RETAINED).await? })
+        Ok(Gauges { log_end: session.prepare(LOG_END).await? })
     }
 
     /// How far the log is written.
     pub async fn log_end(&self, session: &Session) -> Result<String, PgError> {
         session.query_one(&self.log_end, &[]).await?.try_get(0)
     }
-
-    /// Bytes of log that a slot keeps; `None` where there is no such slot.
-    pub async fn retained(&self, session: &Session, slot: &str) -> Result<Option<u64>, PgError> {
-        let Some(row) = session.query_opt(&self.retained, &[&slot]).await? else { return Ok(None) };
-        let bytes: Option<i64> = row.try_get(0)?;
-        Ok(bytes.map(|bytes| u64::try_from(bytes).unwrap_or(0)))
-    }
 }
 
-/// Watches one session of a line.
+/// The lines' watches, by the name of their slots. They outlive sources, which a line opens anew whenever it tries again.
+#[derive(Debug, Default)]
+pub(crate) struct Watches(Mutex<HashMap<String, Watch>>);
+
+/// Looks at what the line's slot retains, whether or not anybody streams it; `None` where there is no slot that retains anything.
+pub(crate) async fn look(database: &Database, line: &LineContext) -> Result<Option<Retained>> {
+    const RETAINED: &str = "SELECT (pg_catalog.pg_current_wal_flush_lsn() - restart_lsn)::bigint \
+        FROM pg_catalog.pg_replication_slots WHERE slot_name = $1 AND NOT pg_catalog.pg_is_in_recovery()";
+    let server = &database.server;
+    let failed = |error: PgError| server.failed(&error, "slots can't be read");
+    let slot = names::of_line(line);
+    let session = database.readers.get().await?;
+    let row = session.query_opt(RETAINED, &[&slot]).await.map_err(failed)?;
+    session.give_back();
+    let bytes: Option<i64> = row.map(|row| row.try_get(0)).transpose().map_err(failed)?.flatten();
+    let Some(bytes) = bytes else { return Ok(None) };
+    let bytes = u64::try_from(bytes).unwrap_or(0);
+    let mut watches = database.watches.0.lock().unwrap_or_else(PoisonError::into_inner);
+    let watch = watches.entry(slot.clone()).or_insert_with(|| Watch::new(server.retained));
+    let passed = watch.look(&slot, bytes).err().map(|error| server.at(error));
+    Ok(Some(Retained { bytes, passed }))
+}
+
+/// Watches one line's slot for as long as the process lives.
 #[derive(Debug)]
 pub(crate) struct Watch {
     limits: RetainedLimits,
     warned: bool,
-    /// It has been below the limit in this session.
+    /// It has been below the limit since it was passed.
     armed: bool,
 }
 
@@ -58,7 +77,14 @@ impl Watch {
             self.warned = false;
         } else if !self.warned {
             self.warned = true;
-            tracing::warn!(slot, bytes, "the source retains much of its log for this line, which is behind");
+            let limit = self.limits.limit.map(|limit| format!(", and the limit is {} MiB", limit >> 20));
+            tracing::warn!(
+                slot,
+                bytes,
+                "the slot {slot} retains {} MiB of the source's log for a line that is behind{}",
+                bytes >> 20,
+                limit.unwrap_or_default()
+            );
         }
         let Some(limit) = self.limits.limit else { return Ok(()) };
         if bytes < limit {

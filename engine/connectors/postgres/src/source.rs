@@ -23,7 +23,7 @@ use crate::protocol::client::Client;
 use crate::protocol::cursor::malformed;
 use crate::protocol::replication::Lsn;
 use crate::relations::Followed;
-use crate::retained;
+use crate::retained::Gauges;
 use crate::schema::{self, Table, missing, qualify};
 use crate::session::Role;
 use crate::snapshot::{FollowedTables, PostgresChunks};
@@ -53,8 +53,7 @@ pub(crate) struct PostgresSource {
     /// Where somebody waits for the stream to come to.
     wanted: Arc<watch::Sender<Lsn>>,
     stream: Option<Streaming>,
-    retained: retained::Watch,
-    gauges: Option<retained::Gauges>,
+    gauges: Option<Gauges>,
 }
 
 /// Opens a source for a line.
@@ -67,7 +66,6 @@ pub(crate) async fn open(database: &Database, line: &LineContext) -> Result<Box<
     Ok(Box::new(PostgresSource {
         name: names::of_line(line),
         line: line.clone(),
-        retained: retained::Watch::new(server.retained),
         session,
         server,
         replication: None,
@@ -89,9 +87,9 @@ impl PostgresSource {
     }
 
     /// Asked every second while changes wait behind it.
-    async fn gauges(&mut self) -> Result<retained::Gauges> {
+    async fn gauges(&mut self) -> Result<Gauges> {
         if self.gauges.is_none() {
-            let made = retained::Gauges::prepare(&self.session).await;
+            let made = Gauges::prepare(&self.session).await;
             self.gauges = Some(made.map_err(self.failed("the log's end can't be read"))?);
         }
         let gauges = self.gauges.clone();
@@ -308,14 +306,6 @@ impl Source for PostgresSource {
         let changed = self.stream.as_ref().map_or(u64::MAX, |stream| stream.changed.load(Relaxed));
         let at = if position.0 >= changed { position.0.max(passed) } else { position.0 };
         Ok(Lag { amount: end.0.saturating_sub(at), unit: "bytes", oldest_micros: None })
-    }
-
-    async fn retained(&mut self) -> Result<Option<u64>> {
-        let gauges = self.gauges().await?;
-        let found = gauges.retained(&self.session, &self.name).await;
-        let Some(bytes) = found.map_err(self.failed("slots can't be read"))? else { return Ok(None) };
-        self.retained.look(&self.name, bytes).map_err(|error| self.server.at(error))?;
-        Ok(Some(bytes))
     }
 
     async fn detach(&mut self, tables: &[TableId]) -> Result<bool> {

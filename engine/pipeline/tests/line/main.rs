@@ -5,4 +5,5 @@ mod commands;
 mod errors;
 mod flow;
 mod pace;
+mod retained;
 mod world;

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use async_trait::async_trait;
 
 use super::{Clock, Sink, Source, SpillRoom};
-use crate::error::{Finding, Result};
+use crate::error::{Error, Finding, Result};
 use crate::ids::{InstallId, PipelineId};
 use crate::schema::{TableId, TablePattern, TableSchema};
 use crate::settings::Settings;
@@ -48,6 +48,15 @@ pub struct LineContext {
     pub clock: Arc<dyn Clock>,
     /// Where a source puts what it can't hold in memory.
     pub spill: SpillRoom,
+}
+
+/// What a source keeps of its log because of one line.
+#[derive(Debug)]
+pub struct Retained {
+    /// So many bytes.
+    pub bytes: u64,
+    /// The configured limit was passed since the last look: a `retained-limit`, told once.
+    pub passed: Option<Error>,
 }
 
 /// A table that a source has.
@@ -95,6 +104,13 @@ pub trait Endpoint: Send + Sync {
 
     /// Looks whether these tables can be written: they exist and fit, or can be made. Changes nothing.
     async fn check_target(&self, tables: &[TargetTable]) -> Result<Vec<Finding>>;
+
+    /// What the source keeps of its log because of this line, where it can say: what fills its disk while the line stands still, so it
+    /// is asked whatever the line does, and whether or not its source and its target are open. Changes nothing.
+    async fn retained(&self, line: &LineContext) -> Result<Option<Retained>> {
+        let _ = line;
+        Ok(None)
+    }
 
     /// Opens a source for one line.
     async fn source(&self, line: &LineContext) -> Result<Box<dyn Source>>;

@@ -109,11 +109,6 @@ pub trait Source: Send {
     /// How far behind a line is that stands at `position`.
     async fn lag(&mut self, position: &Position) -> Result<Lag>;
 
-    /// Bytes of log that the source keeps because of this line, where it can say: what fills its disk while the line stands still.
-    async fn retained(&mut self) -> Result<Option<u64>> {
-        Ok(None)
-    }
-
     /// Takes away what stands in the way of the user's DDL on these tables (triggers). Changes made until the next `hold` are
     /// not captured: the line reads these tables again. A source with nothing in the way does nothing and says `false`.
     async fn detach(&mut self, tables: &[TableId]) -> Result<bool>;

@@ -7,7 +7,7 @@ use async_trait::async_trait;
 use bytes::Bytes;
 use sluice_types::ports::{
     Capabilities, ChunkReader, Discovered, Endpoint, Lag, LineContext, LineState, ParkedKey, PluginVersion,
-    Read, ReadLimits, Sink, SinkTx, Source, StateStore, StreamStart, TargetTable, Written,
+    Read, ReadLimits, Retained, Sink, SinkTx, Source, StateStore, StreamStart, TargetTable, Written,
 };
 use sluice_types::{
     Checkpoint, Chunk, DeadLetter, DeadLetterId, Digest, Error, ErrorKind, Event, Finding, InstallId, Key,
@@ -91,6 +91,10 @@ impl Endpoint for Faulty<Arc<dyn Endpoint>> {
         self.inner.check_target(tables).await
     }
 
+    async fn retained(&self, line: &LineContext) -> Result<Option<Retained>> {
+        self.inner.retained(line).await
+    }
+
     async fn source(&self, line: &LineContext) -> Result<Box<dyn Source>> {
         let inner = scripted(&*self.script, Call::OpenSource, self.inner.source(line)).await?;
         Ok(Box::new(Faulty { inner, script: self.script.clone() }))
@@ -149,10 +153,6 @@ impl Source for Faulty<Box<dyn Source>> {
 
     async fn settled(&mut self) -> Result<bool> {
         self.inner.settled().await
-    }
-
-    async fn retained(&mut self) -> Result<Option<u64>> {
-        self.inner.retained().await
     }
 
     async fn lag(&mut self, position: &Position) -> Result<Lag> {

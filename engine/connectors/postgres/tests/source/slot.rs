@@ -148,17 +148,65 @@ async fn at_the_retained_limit_the_line_is_paused_and_keeps_its_slot() {
     let settings = serde_json::json!({ "url": place.server.url(crate::harness::DATABASE),
                                        "retained": { "warn": "100kB", "limit": "1500kB" } });
     let endpoint = crate::harness::endpoint_with(settings);
+    let line = crate::harness::line("p");
+    assert!(endpoint.retained(&line).await.unwrap().is_none(), "there is no slot yet");
     let follow = Follow::start(&place, &["t"]).await;
-    let mut source = endpoint.source(&crate::harness::line("p")).await.unwrap();
-    assert!(source.retained().await.unwrap().unwrap() < 1_000_000);
+    // Nobody streams it, as while the target is away or the line is paused: there is no source that could be asked.
+    drop(follow);
+    let below = endpoint.retained(&line).await.unwrap().unwrap();
+    assert!(below.bytes < 1_000_000 && below.passed.is_none(), "{below:?}");
     place.sql("INSERT INTO other SELECT repeat('x', 1000) FROM generate_series(1, 2000)");
-    let error = source.retained().await.unwrap_err();
-    assert_eq!(error.kind(), ErrorKind::RetainedLimit, "{error}");
+    // A line that tries again opens its source anew: that neither hides the limit nor tells it again.
+    drop(endpoint.source(&line).await.unwrap());
+    let above = endpoint.retained(&line).await.unwrap().unwrap();
+    assert_eq!(above.passed.expect("the limit").kind(), ErrorKind::RetainedLimit);
     assert_eq!(place.sql("SELECT count(*) FROM pg_replication_slots")[0][0].as_deref(), Some("1"));
     // Resumed, it may catch up.
-    let mut source = endpoint.source(&crate::harness::line("p")).await.unwrap();
-    assert!(source.retained().await.unwrap().unwrap() > 1_000_000);
+    drop(endpoint.source(&line).await.unwrap());
+    let above = endpoint.retained(&line).await.unwrap().unwrap();
+    assert!(above.bytes > 1_000_000 && above.passed.is_none(), "{above:?}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_slot_that_the_server_gives_up_while_it_is_streamed_is_a_lost_position() {
+    let place = configured(&["max_slot_wal_keep_size = 1MB", "max_wal_size = 32MB", "min_wal_size = 32MB"]);
+    place.sql("CREATE TABLE t(id int PRIMARY KEY, a text)");
+    let mut follow = Follow::start(&place, &["t"]).await;
+    place.sql("INSERT INTO t VALUES (1, 'x')");
+    assert_eq!(follow.events().await.len(), 1);
+    // Nothing is confirmed any more, as while the target takes nothing.
+    for _ in 0..4 {
+        place.sql(
+            "SELECT pg_logical_emit_message(true, 'x', repeat('x', 1000000)) FROM generate_series(1, 20)",
+        );
+        place.sql("INSERT INTO t SELECT coalesce(max(id), 0) + 1, 'y' FROM t");
+        place.sql("SELECT pg_switch_wal()");
+        place.sql("CHECKPOINT");
+    }
+    let lost = format!("SELECT wal_status = 'lost' FROM pg_replication_slots WHERE slot_name = '{SLOT}'");
+    eventually(&place, &lost).await;
+    // What the stream still brings is whole; then it ends, in an error and not in silence.
+    let (mut seen, mut at) = (1, follow.at.clone());
+    let broken = loop {
+        match follow.next(&LIMITS).await {
+            Ok(Read::Batch(batch)) => {
+                seen += batch.events.len();
+                at = batch.end().unwrap_or(&at).clone();
+            }
+            Ok(Read::Progress(to)) => at = to,
+            Err(error) => break error,
+        }
+    };
+    assert!(seen <= 5, "each change comes once at most");
+    // The line's next session is told what has become of its position, from wherever it comes.
+    assert!(
+        matches!(broken.kind(), ErrorKind::PositionLost)
+            || broken.disposition() == sluice_types::Disposition::Retry,
+        "{broken}"
+    );
     drop(follow);
+    let error = Follow::resume(&place, "p", &["t"], Some(at)).await.err().expect("not in silence");
+    assert_eq!(error.kind(), ErrorKind::PositionLost, "{error}");
 }
 
 #[tokio::test(flavor = "multi_thread")]
