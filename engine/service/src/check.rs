@@ -11,8 +11,8 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use sluice_store::Store;
-use sluice_types::ports::{Clock, StateStore, TargetTable, Transform};
-use sluice_types::{Error, ErrorKind, Finding, Result, TableId, TableSchema};
+use sluice_types::ports::{Clock, Readers, StateStore, TargetTable, Transform};
+use sluice_types::{Error, ErrorKind, Finding, InstallId, PipelineId, Result, TableId, TableSchema};
 use sluice_wasm::{ChainSpec, Chains, Compiler, Host, HostOptions};
 
 pub use report::{CheckedLine, CheckedTable, Located, Report};
@@ -52,6 +52,7 @@ impl Check {
             findings: config.warnings.clone(),
             lines: Vec::new(),
             planned: Vec::new(),
+            install: None,
         };
         checker.state();
         // Compiled code is only kept for as long as the check runs.
@@ -71,6 +72,8 @@ struct Checker<'a> {
     findings: Vec<Finding>,
     lines: Vec<CheckedLine>,
     planned: Vec<PlannedLine>,
+    /// Of the state folder.
+    install: Option<InstallId>,
 }
 
 impl Checker<'_> {
@@ -95,6 +98,7 @@ impl Checker<'_> {
             self.findings.extend(findings_of(&error, "state"));
             Store::scratch(&cache.join("no-state"))
         })?;
+        self.install = Some(state.install().clone());
         Host::new(HostOptions {
             cache_dir: cache.join("compiled"),
             cache_key: state.cache_key(),
@@ -124,28 +128,45 @@ impl Checker<'_> {
     }
 
     async fn pipelines(&mut self, host: &Host) {
+        let mut planned = Vec::new();
         for (name, pipeline) in &self.config.pipelines {
             match pipeline.plan(name, self.config).await {
                 Ok((lines, errors)) => {
                     // A fault of one table must not hide those of the others.
                     self.findings.extend(errors);
-                    for (index, line) in lines.into_iter().enumerate() {
-                        self.line(host, pipeline, &line, index == 0).await;
-                        self.planned.push(line);
-                    }
+                    planned.push((pipeline, lines));
                 }
                 Err(error) => self.findings.extend(findings_of(&error, &format!("{}.source", pipeline.path))),
+            }
+        }
+        let mut readers: BTreeMap<&str, Vec<PipelineId>> = BTreeMap::new();
+        for (pipeline, lines) in &planned {
+            let ids = lines.iter().map(|line| line.spec.pipeline.clone());
+            readers.entry(&pipeline.source).or_default().extend(ids);
+        }
+        for (pipeline, lines) in planned {
+            let lines_there = readers.get(&*pipeline.source).cloned().unwrap_or_default();
+            for (index, line) in lines.into_iter().enumerate() {
+                self.line(host, pipeline, &line, (index == 0).then_some(&lines_there)).await;
+                self.planned.push(line);
             }
         }
         self.findings.extend(loops::find(self.config, &self.planned));
     }
 
-    /// One line; what concerns the source is the same for all lines of a pipeline and told `once`.
-    async fn line(&mut self, host: &Host, pipeline: &Pipeline, line: &PlannedLine, once: bool) {
+    /// One line; what concerns the source is the same for all lines of a pipeline and told once: with the first, which brings all
+    /// `readers` of that database.
+    async fn line(
+        &mut self,
+        host: &Host,
+        pipeline: &Pipeline,
+        line: &PlannedLine,
+        readers: Option<&Vec<PipelineId>>,
+    ) {
         let mut found = Vec::new();
         found.extend(line.warnings.iter().cloned());
-        if once {
-            found.extend(self.source(pipeline, line).await);
+        if let Some(readers) = readers {
+            found.extend(self.source(pipeline, line, readers).await);
         }
         let (chains, refused) = self.chains(host, pipeline, line, &mut found).await;
         let mut targets = Vec::new();
@@ -174,7 +195,7 @@ impl Checker<'_> {
         }
         let lineage = chains.map(|chains| chains.lineage()).unwrap_or_default();
         self.lines.push(CheckedLine::new(line, tables, lineage));
-        if once {
+        if readers.is_some() {
             self.findings.append(&mut found);
         }
         let database = &self.config.databases[&line.target_name].path;
@@ -231,13 +252,15 @@ impl Checker<'_> {
                 .any(|known| known.code == error.kind().code() && known.path.starts_with(path))
     }
 
-    async fn source(&self, pipeline: &Pipeline, line: &PlannedLine) -> Vec<Finding> {
+    async fn source(&self, pipeline: &Pipeline, line: &PlannedLine, readers: &[PipelineId]) -> Vec<Finding> {
         let database = &self.config.databases[&pipeline.source].path;
         let routes = line.spec.tables.iter().zip(&line.discovered);
         let tables: Vec<TargetTable> = routes
             .map(|(route, found)| TargetTable { schema: found.schema.clone(), path: route.path.clone() })
             .collect();
-        match line.source.check_source(&tables).await {
+        let Some(install) = self.install.clone() else { return Vec::new() };
+        let readers = Readers { install, lines: readers.to_vec() };
+        match line.source.check_source(&readers, &tables).await {
             Ok(found) => located(found, database),
             Err(error) => findings_of(&error, database),
         }

@@ -12,7 +12,9 @@ mod transform;
 
 use async_trait::async_trait;
 
-pub use connector::{Capabilities, Connector, Discovered, Endpoint, LineContext, Retained, TargetTable};
+pub use connector::{
+    Capabilities, Connector, Discovered, Endpoint, LineContext, Readers, Retained, TargetTable,
+};
 pub use sink::{Sink, SinkTx, Written};
 pub use source::{ChunkReader, Lag, Read, ReadLimits, Source, StreamStart};
 pub use spill::{SpillRoom, SpillShare};

@@ -18,6 +18,24 @@ impl SmallDisk {
         done.then(|| SmallDisk { at: at.to_path_buf() })
     }
 
+    /// Mounts one over a folder, with what was in there.
+    pub fn under(folder: &Path, size: &str) -> Option<Self> {
+        let aside = folder.with_extension("aside");
+        std::fs::rename(folder, &aside).expect("the folder can be moved");
+        match Self::mount(folder, size) {
+            Some(disk) => {
+                assert!(run(Command::new("cp").arg("-a").arg(aside.join(".")).arg(folder)), "there is room");
+                std::fs::remove_dir_all(&aside).expect("it was copied");
+                Some(disk)
+            }
+            None => {
+                std::fs::remove_dir(folder).expect("an empty folder");
+                std::fs::rename(&aside, folder).expect("the folder can be moved back");
+                None
+            }
+        }
+    }
+
     /// Makes it larger.
     pub fn grow(&self, size: &str) {
         let options = format!("remount,size={size}");

@@ -130,6 +130,11 @@ impl Mongo {
         self.port.number()
     }
 
+    /// Where its files are, for tests that put something in their way.
+    pub fn data(&self) -> PathBuf {
+        self.folder.path().join("data")
+    }
+
     /// The process id.
     ///
     /// # Panics
@@ -219,7 +224,7 @@ impl Mongo {
         let mut running = self.process();
         assert!(running.is_none(), "the server runs already");
         let mut command = Command::new(mongod());
-        command.arg("--dbpath").arg(self.folder.path().join("data"));
+        command.arg("--dbpath").arg(self.data());
         command.args(["--bind_ip", "127.0.0.1", "--port", &self.port().to_string(), "--unixSocketPrefix"]);
         command.arg(self.folder.path());
         command.args([

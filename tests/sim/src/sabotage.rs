@@ -8,7 +8,7 @@ use bytes::Bytes;
 use sluice_pipeline::Ports;
 use sluice_types::ports::{
     Capabilities, ChunkReader, Discovered, Endpoint, Lag, LineContext, LineState, ParkedKey, PluginVersion,
-    Read, ReadLimits, Retained, Sink, SinkTx, Source, StateStore, StreamStart, TargetTable, Written,
+    Read, ReadLimits, Readers, Retained, Sink, SinkTx, Source, StateStore, StreamStart, TargetTable, Written,
 };
 use sluice_types::{
     Batch, Checkpoint, Chunk, DeadLetter, DeadLetterId, Digest, Event, Finding, InstallId, Key, KeyRange,
@@ -79,8 +79,8 @@ impl Endpoint for Broken {
         self.inner.discover(patterns).await
     }
 
-    async fn check_source(&self, tables: &[TargetTable]) -> Result<Vec<Finding>> {
-        self.inner.check_source(tables).await
+    async fn check_source(&self, readers: &Readers, tables: &[TargetTable]) -> Result<Vec<Finding>> {
+        self.inner.check_source(readers, tables).await
     }
 
     async fn check_target(&self, tables: &[TargetTable]) -> Result<Vec<Finding>> {

@@ -3,7 +3,9 @@
 use std::sync::Arc;
 
 use async_trait::async_trait;
-use sluice_types::ports::{Capabilities, Discovered, Endpoint, LineContext, Sink, Source, TargetTable};
+use sluice_types::ports::{
+    Capabilities, Discovered, Endpoint, LineContext, Readers, Sink, Source, TargetTable,
+};
 use sluice_types::{Error, ErrorKind, Finding, Result, TablePattern};
 
 use crate::config::{Config, KIND};
@@ -59,7 +61,7 @@ impl Endpoint for Database {
         Err(no_source())
     }
 
-    async fn check_source(&self, _tables: &[TargetTable]) -> Result<Vec<Finding>> {
+    async fn check_source(&self, _readers: &Readers, _tables: &[TargetTable]) -> Result<Vec<Finding>> {
         Ok(vec![Finding::error(ErrorKind::NotBuilt, "kind", NO_SOURCE, NO_SOURCE_REMEDY)])
     }
 

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use async_trait::async_trait;
 use sluice_types::ports::{
-    Capabilities, Discovered, Endpoint, LineContext, Retained, Sink, Source, TargetTable,
+    Capabilities, Discovered, Endpoint, LineContext, Readers, Retained, Sink, Source, TargetTable,
 };
 use sluice_types::{Finding, Result, Severity, TablePattern};
 use tokio::sync::Semaphore;
@@ -67,8 +67,8 @@ impl Endpoint for Database {
         source::discover(self, patterns).await
     }
 
-    async fn check_source(&self, tables: &[TargetTable]) -> Result<Vec<Finding>> {
-        let mut findings = preflight::check(self, tables).await?;
+    async fn check_source(&self, readers: &Readers, tables: &[TargetTable]) -> Result<Vec<Finding>> {
+        let mut findings = preflight::check(self, readers, tables).await?;
         if findings.iter().all(|finding| finding.severity != Severity::Error) {
             findings.extend(secondary::left_behind(self, tables).await?);
         }

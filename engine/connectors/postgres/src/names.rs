@@ -1,6 +1,7 @@
 //! The names of what sluice makes on a server.
 
 use sluice_types::ports::LineContext;
+use sluice_types::{InstallId, PipelineId};
 
 /// The schema of what sluice makes for itself. No pattern matches it and no publication carries it.
 pub(crate) const OWN_SCHEMA: &str = "sluice";
@@ -10,14 +11,19 @@ const NAME_BYTES_MAX: usize = 63;
 /// The name of a line's slot and publication: `sluice_<install8>_<pipeline>`, of what slots allow (`a-z0-9_`) and at most 63 bytes.
 /// Where something of the pipeline's name had to go, a digest of the whole keeps it apart from its likes.
 pub(crate) fn of_line(line: &LineContext) -> String {
+    of(&line.install, &line.pipeline)
+}
+
+/// The same by what it is made of.
+pub(crate) fn of(install: &InstallId, pipeline: &PipelineId) -> String {
     let clean = |text: &str| -> String {
         text.chars()
             .map(|c| c.to_ascii_lowercase())
             .map(|c| if c.is_ascii_alphanumeric() { c } else { '_' })
             .collect()
     };
-    let pipeline = line.pipeline.to_string();
-    let name = format!("{OWN_SCHEMA}_{}_{}", clean(line.install.short()), clean(&pipeline));
+    let pipeline = pipeline.to_string();
+    let name = format!("{OWN_SCHEMA}_{}_{}", clean(install.short()), clean(&pipeline));
     if name.len() <= NAME_BYTES_MAX && name.ends_with(&pipeline) {
         return name;
     }

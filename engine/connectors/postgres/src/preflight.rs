@@ -1,12 +1,13 @@
 //! What can be said of a source before a row flows: each finding with the statement to run.
 
-use sluice_types::ports::TargetTable;
+use sluice_types::ports::{Readers, TargetTable};
 use sluice_types::{Error, ErrorKind, Finding, Result, TableId};
 
 use crate::config::Server;
 use crate::connection::Session;
 use crate::endpoint::Database;
 use crate::errors::{literal, quote};
+use crate::names;
 use crate::protocol::client::Client;
 use crate::schema::{self, Table};
 use crate::source::{awaits, unfit, unfit_server};
@@ -35,7 +36,12 @@ const SERVER: &str = "\
 const OLD_SLOTS: &str = "\
     SELECT slot_name::text, coalesce(wal_status = 'lost', false), \
            coalesce(pg_catalog.pg_wal_lsn_diff(pg_catalog.pg_current_wal_lsn(), restart_lsn), 0)::bigint \
-    FROM pg_catalog.pg_replication_slots WHERE slot_name LIKE 'sluice\\_%' AND NOT active AND slot_type = 'logical'";
+    FROM pg_catalog.pg_replication_slots \
+    WHERE slot_name LIKE 'sluice\\_%' AND slot_name <> ALL ($1) AND NOT active AND slot_type = 'logical'";
+
+/// Of these slots those that are there, and those that are being streamed.
+const OWN_SLOTS: &str = "\
+    SELECT count(*), count(*) FILTER (WHERE active) FROM pg_catalog.pg_replication_slots WHERE slot_name = ANY ($1)";
 
 const RIGHTS: &str = "\
     SELECT pg_catalog.has_table_privilege(c.oid, 'SELECT') AND pg_catalog.has_schema_privilege(c.relnamespace, 'USAGE'), \
@@ -44,7 +50,11 @@ const RIGHTS: &str = "\
     FROM pg_catalog.pg_class c WHERE c.oid = $1";
 
 /// Looks whether these tables can be read and their changes followed. Changes nothing.
-pub(crate) async fn check(database: &Database, tables: &[TargetTable]) -> Result<Vec<Finding>> {
+pub(crate) async fn check(
+    database: &Database,
+    readers: &Readers,
+    tables: &[TargetTable],
+) -> Result<Vec<Finding>> {
     let server = &database.server;
     let session = match database.readers.get().await {
         Ok(session) => session,
@@ -54,7 +64,7 @@ pub(crate) async fn check(database: &Database, tables: &[TargetTable]) -> Result
     if let Some(error) = unfit_server(&session) {
         findings.push(of_error(&error, "url"));
     } else {
-        look_at_server(server, &session, &mut findings).await?;
+        look_at_server(server, &session, readers, &mut findings).await?;
     }
     look_at_tables(server, &session, tables, &mut findings).await?;
     session.give_back();
@@ -71,9 +81,17 @@ fn of_error(error: &Error, path: &str) -> Finding {
     )
 }
 
-async fn look_at_server(server: &Server, session: &Session, findings: &mut Vec<Finding>) -> Result<()> {
+async fn look_at_server(
+    server: &Server,
+    session: &Session,
+    readers: &Readers,
+    findings: &mut Vec<Finding>,
+) -> Result<()> {
     let failed = |error: tokio_postgres::Error| server.failed(&error, "the server's settings can't be read");
     let row = session.query_one(SERVER, &[]).await.map_err(failed)?;
+    let own: Vec<String> = readers.lines.iter().map(|line| names::of(&readers.install, line)).collect();
+    let slots = session.query_one(OWN_SLOTS, &[&own]).await.map_err(failed)?;
+    let (lines, there, streamed): (i64, i64, i64) = (own.len() as i64, slots.get(0), slots.get(1));
     let user = quote(&server.user);
     let dbname: &str = row.get(9);
     let mut error = |kind, bad: bool, what: &str, remedy: String| {
@@ -85,11 +103,18 @@ async fn look_at_server(server: &Server, session: &Session, findings: &mut Vec<F
     let is_logical = row.get::<_, &str>(0) == "logical";
     let remedy = format!("ALTER SYSTEM SET wal_level = logical; {restart}");
     error(ErrorKind::CaptureBroken, !is_logical, "wal_level is not logical", remedy);
-    let remedy =
-        format!("ALTER SYSTEM SET max_replication_slots = 20; {restart}; or drop a slot that nobody uses");
-    error(ErrorKind::CaptureBroken, row.get::<_, i64>(1) <= 0, "no replication slot is free", remedy);
-    let remedy = format!("ALTER SYSTEM SET max_wal_senders = 20; {restart}");
-    error(ErrorKind::CaptureBroken, row.get::<_, i64>(2) <= 0, "no walsender is free", remedy);
+    // What a line has already it needs no more of.
+    let (slots, senders) = (lines - there, lines - streamed);
+    let (free_slots, free_senders): (i64, i64) = (row.get(1), row.get(2));
+    let raised =
+        |name: &str, taken: i64| format!("ALTER SYSTEM SET {name} = {}; {restart}", (taken + 10).max(20));
+    let what =
+        format!("replication slots: {slots} needed, one for each line, and {} free", free_slots.max(0));
+    let remedy = raised("max_replication_slots", slots - free_slots);
+    error(ErrorKind::CaptureBroken, slots > free_slots, &what, remedy);
+    let what = format!("walsenders: {senders} needed, one for each line, and {} free", free_senders.max(0));
+    let remedy = raised("max_wal_senders", senders - free_senders);
+    error(ErrorKind::CaptureBroken, senders > free_senders, &what, remedy);
     let may_replicate: bool = row.get(3);
     let remedy = format!("ALTER ROLE {user} REPLICATION");
     error(ErrorKind::Permission, !may_replicate, "the role may not replicate", remedy);
@@ -111,16 +136,22 @@ async fn look_at_server(server: &Server, session: &Session, findings: &mut Vec<F
     warn("synchronous-standby", awaited, what, "Name the standbys that are meant there".into());
     let what = "large objects are there; they are in no table and are not replicated".to_string();
     warn("large-objects", row.get(8), what, "Keep them in a bytea column".into());
-    for row in session.query(OLD_SLOTS, &[]).await.map_err(failed)? {
+    for row in session.query(OLD_SLOTS, &[&own]).await.map_err(failed)? {
         let (name, lost, retained): (&str, bool, i64) = (row.get(0), row.get(1), row.get(2));
         let what = match lost {
-            true => format!("the slot {name} is lost"),
-            false => format!("nobody streams the slot {name}, which retains {} MiB of log", retained >> 20),
+            true => format!(
+                "the slot {name} is lost, and no pipeline of this configuration and state folder uses it"
+            ),
+            false => format!(
+                "the slot {name} retains {} MiB of log, and no pipeline of this configuration and state folder uses it: it is of \
+                 no use unless another installation's",
+                retained >> 20
+            ),
         };
-        let remedy = format!("If no pipeline uses it: SELECT pg_drop_replication_slot({})", literal(name));
+        let remedy = format!("SELECT pg_drop_replication_slot({})", literal(name));
         warn("orphan-slot", lost || retained > RETAINED_BYTES, what, remedy);
     }
-    if may_replicate && is_logical {
+    if may_replicate && is_logical && free_senders > 0 {
         // Whether pg_hba.conf lets a replication connection in is known only by trying.
         let server = std::sync::Arc::new(server.clone());
         if let Err(refused) = Client::replication(&server).await {

@@ -5,7 +5,9 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use async_trait::async_trait;
-use sluice_types::ports::{Capabilities, Discovered, Endpoint, LineContext, Sink, Source, TargetTable};
+use sluice_types::ports::{
+    Capabilities, Discovered, Endpoint, LineContext, Readers, Sink, Source, TargetTable,
+};
 use sluice_types::{Error, ErrorKind, Finding, Result, Settings, TablePattern};
 
 use crate::connection::File;
@@ -112,7 +114,7 @@ impl Endpoint for Database {
         self.run(move |file| preflight::discover(file, &patterns)).await
     }
 
-    async fn check_source(&self, tables: &[TargetTable]) -> Result<Vec<Finding>> {
+    async fn check_source(&self, _readers: &Readers, tables: &[TargetTable]) -> Result<Vec<Finding>> {
         let tables = tables.to_vec();
         self.run(move |file| preflight::check_source(file, &tables)).await
     }

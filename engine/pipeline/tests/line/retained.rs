@@ -6,7 +6,7 @@ use std::sync::{Arc, Mutex};
 use async_trait::async_trait;
 use sluice_pipeline::{Ended, Phase};
 use sluice_types::ports::{
-    Capabilities, Discovered, Endpoint, LineContext, Retained, Sink, Source, TargetTable,
+    Capabilities, Discovered, Endpoint, LineContext, Readers, Retained, Sink, Source, TargetTable,
 };
 use sluice_types::{Error, ErrorKind, Finding, Result, TablePattern};
 
@@ -46,8 +46,8 @@ impl Endpoint for Watched {
     async fn discover(&self, patterns: &[TablePattern]) -> Result<Vec<Discovered>> {
         self.inner.discover(patterns).await
     }
-    async fn check_source(&self, tables: &[TargetTable]) -> Result<Vec<Finding>> {
-        self.inner.check_source(tables).await
+    async fn check_source(&self, readers: &Readers, tables: &[TargetTable]) -> Result<Vec<Finding>> {
+        self.inner.check_source(readers, tables).await
     }
     async fn check_target(&self, tables: &[TargetTable]) -> Result<Vec<Finding>> {
         self.inner.check_target(tables).await

@@ -12,7 +12,7 @@ use std::sync::Arc;
 use async_trait::async_trait;
 use serde_json::json;
 use sluice_types::ports::{
-    Capabilities, Connector, Discovered, Endpoint, LineContext, Sink, Source, TargetTable,
+    Capabilities, Connector, Discovered, Endpoint, LineContext, Readers, Sink, Source, TargetTable,
 };
 use sluice_types::{
     Column, ColumnType, Error, ErrorKind, Finding, Result, Settings, TableId, TablePattern, TableSchema,
@@ -93,7 +93,7 @@ impl Endpoint for FakeDatabase {
         Ok(found.collect())
     }
 
-    async fn check_source(&self, _tables: &[TargetTable]) -> Result<Vec<Finding>> {
+    async fn check_source(&self, _readers: &Readers, _tables: &[TargetTable]) -> Result<Vec<Finding>> {
         Ok(Vec::new())
     }
 

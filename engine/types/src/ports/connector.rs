@@ -59,6 +59,15 @@ pub struct Retained {
     pub passed: Option<Error>,
 }
 
+/// The lines that read one database, as a check knows them: what they have made there is in nobody's way.
+#[derive(Clone, Debug)]
+pub struct Readers {
+    /// The installation that the lines are of.
+    pub install: InstallId,
+    /// The lines.
+    pub lines: Vec<PipelineId>,
+}
+
 /// A table that a source has.
 #[derive(Clone, Debug)]
 pub struct Discovered {
@@ -99,8 +108,9 @@ pub trait Endpoint: Send + Sync {
     async fn discover(&self, patterns: &[TablePattern]) -> Result<Vec<Discovered>>;
 
     /// Looks whether these tables can be read and their changes captured. Changes nothing. Each finding's path is relative to
-    /// the database in the configuration (`path`), or that of the table given with it.
-    async fn check_source(&self, tables: &[TargetTable]) -> Result<Vec<Finding>>;
+    /// the database in the configuration (`path`), or that of the table given with it. `readers` are all lines that are to read the
+    /// database at the same time.
+    async fn check_source(&self, readers: &Readers, tables: &[TargetTable]) -> Result<Vec<Finding>>;
 
     /// Looks whether these tables can be written: they exist and fit, or can be made. Changes nothing.
     async fn check_target(&self, tables: &[TargetTable]) -> Result<Vec<Finding>>;

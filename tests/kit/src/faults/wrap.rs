@@ -7,7 +7,7 @@ use async_trait::async_trait;
 use bytes::Bytes;
 use sluice_types::ports::{
     Capabilities, ChunkReader, Discovered, Endpoint, Lag, LineContext, LineState, ParkedKey, PluginVersion,
-    Read, ReadLimits, Retained, Sink, SinkTx, Source, StateStore, StreamStart, TargetTable, Written,
+    Read, ReadLimits, Readers, Retained, Sink, SinkTx, Source, StateStore, StreamStart, TargetTable, Written,
 };
 use sluice_types::{
     Checkpoint, Chunk, DeadLetter, DeadLetterId, Digest, Error, ErrorKind, Event, Finding, InstallId, Key,
@@ -83,8 +83,8 @@ impl Endpoint for Faulty<Arc<dyn Endpoint>> {
         self.inner.discover(patterns).await
     }
 
-    async fn check_source(&self, tables: &[TargetTable]) -> Result<Vec<Finding>> {
-        self.inner.check_source(tables).await
+    async fn check_source(&self, readers: &Readers, tables: &[TargetTable]) -> Result<Vec<Finding>> {
+        self.inner.check_source(readers, tables).await
     }
 
     async fn check_target(&self, tables: &[TargetTable]) -> Result<Vec<Finding>> {

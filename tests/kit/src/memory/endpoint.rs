@@ -1,7 +1,9 @@
 //! The memory database as a configured database.
 
 use async_trait::async_trait;
-use sluice_types::ports::{Capabilities, Discovered, Endpoint, LineContext, Sink, Source, TargetTable};
+use sluice_types::ports::{
+    Capabilities, Discovered, Endpoint, LineContext, Readers, Sink, Source, TargetTable,
+};
 use sluice_types::{ErrorKind, Finding, Result, TablePattern};
 
 use super::database::Database;
@@ -40,7 +42,7 @@ impl Endpoint for Database {
         Ok(tables.map(discovered).collect())
     }
 
-    async fn check_source(&self, tables: &[TargetTable]) -> Result<Vec<Finding>> {
+    async fn check_source(&self, _readers: &Readers, tables: &[TargetTable]) -> Result<Vec<Finding>> {
         let core = self.core();
         let finding = |wanted: &TargetTable| {
             let what = match core.tables.get(&wanted.schema.table) {

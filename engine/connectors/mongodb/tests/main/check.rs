@@ -195,7 +195,7 @@ async fn it_is_no_source_yet_and_says_so() {
     let place = Place::new();
     let endpoint = endpoint(&place.server.url(), &place.database, json!({}));
     assert_eq!(endpoint.source(&line()).await.err().unwrap().kind(), ErrorKind::NotBuilt);
-    assert_eq!(&*endpoint.check_source(&[]).await.unwrap()[0].code, "not_built");
+    assert_eq!(&*endpoint.check_source(&crate::harness::readers(), &[]).await.unwrap()[0].code, "not_built");
     assert_eq!(endpoint.large_transaction(), (100_000, 64 << 20));
     let _: Arc<dyn sluice_types::ports::Endpoint> = endpoint;
 }

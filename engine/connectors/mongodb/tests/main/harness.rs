@@ -8,11 +8,18 @@ use sluice_kit::statement::TableDef;
 use sluice_mongodb::Connector;
 use sluice_servers::Mongo;
 use sluice_servers::bson::Document;
-use sluice_types::ports::{Connector as _, Endpoint, LineContext, Sink, SpillRoom, TargetTable, Written};
+use sluice_types::ports::{
+    Connector as _, Endpoint, LineContext, Readers, Sink, SpillRoom, TargetTable, Written,
+};
 use sluice_types::{
     Change, Checkpoint, ColumnType, Event, Position, Row, Settings, SnapshotProgress, TableId, TableSchema,
     Value,
 };
+
+/// No lines that a check is about.
+pub fn readers() -> Readers {
+    Readers { install: line().install, lines: vec![] }
+}
 
 pub fn line() -> LineContext {
     LineContext {

@@ -198,7 +198,11 @@ async fn what_a_copy_leaves_behind_is_listed_as_statements() {
     let tables = "CREATE TABLE p(id bigint PRIMARY KEY, u bigint, a text);
                   CREATE TABLE t(id bigint PRIMARY KEY, u bigint REFERENCES p, a text CHECK (a <> '') UNIQUE)";
     let place = Place::with(&format!("{tables}; CREATE INDEX \"t by u\" ON t(u) WHERE u > 0"));
-    let found = place.endpoint().check_source(&[target(&numbers("p")), target(&numbers("t"))]).await.unwrap();
+    let found = place
+        .endpoint()
+        .check_source(&crate::harness::readers(), &[target(&numbers("p")), target(&numbers("t"))])
+        .await
+        .unwrap();
     let left: Vec<&Finding> = found.iter().filter(|finding| finding.code == "not-made").collect();
     assert_eq!(left.len(), 1, "{found:?}");
     // The statements make it so.

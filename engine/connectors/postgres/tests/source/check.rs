@@ -5,16 +5,20 @@ use sluice_servers::{Postgres, PostgresOptions};
 use sluice_types::ports::TargetTable;
 use sluice_types::{Finding, TablePattern};
 
-use crate::harness::{DATABASE, Place, endpoint_with};
+use crate::harness::{DATABASE, Place, endpoint_with, readers};
 
 async fn findings_as(place: &Place, role: &str) -> Vec<Finding> {
+    findings_of(place, role, &["p"]).await
+}
+
+async fn findings_of(place: &Place, role: &str, lines: &[&str]) -> Vec<Finding> {
     let endpoint = endpoint_with(json!({ "url": place.server.url_as(role, DATABASE) }));
     let found = endpoint.discover(&[TablePattern::parse("public.*")]).await.unwrap_or_default();
     let target = |found: sluice_types::ports::Discovered| TargetTable {
         schema: found.schema,
         path: "tables[0]".into(),
     };
-    endpoint.check_source(&found.into_iter().map(target).collect::<Vec<_>>()).await.unwrap()
+    endpoint.check_source(&readers(lines), &found.into_iter().map(target).collect::<Vec<_>>()).await.unwrap()
 }
 
 /// What is found about this, and its remedy.
@@ -47,8 +51,10 @@ async fn settings_of_the_server() {
     );
     place.sql("SELECT lo_create(0)");
     assert!(remedy(&place, "postgres", "wal_level").await.contains("wal_level = logical"));
-    assert!(remedy(&place, "postgres", "no replication slot").await.contains("max_replication_slots"));
-    assert!(remedy(&place, "postgres", "no walsender").await.contains("max_wal_senders"));
+    assert!(
+        remedy(&place, "postgres", "replication slots: 1 needed").await.contains("max_replication_slots")
+    );
+    assert!(remedy(&place, "postgres", "walsenders: 1 needed").await.contains("max_wal_senders"));
     assert!(remedy(&place, "postgres", "synchronous_standby_names").await.contains("standbys"));
     assert!(remedy(&place, "postgres", "large objects").await.contains("bytea"));
     assert!(remedy(&place, "postgres", "nothing limits").await.contains("max_slot_wal_keep_size"));
@@ -100,4 +106,45 @@ async fn a_replication_connection_that_is_not_let_in() {
     let password = sluice_servers::PASSWORD.replace('\'', "''");
     place.sql(&format!("CREATE ROLE walless LOGIN SUPERUSER PASSWORD '{password}'"));
     assert!(remedy(&place, "walless", "").await.contains("pg_hba.conf"));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_a_line_has_already_is_not_in_its_way() {
+    let place = started(&["max_replication_slots = 1", "max_wal_senders = 1"], &[]);
+    let slots = async |lines: &[&str]| -> Vec<String> {
+        let found = findings_of(&place, "postgres", lines).await;
+        found
+            .into_iter()
+            .map(|finding| finding.what.to_string())
+            .filter(|what| what.contains("needed"))
+            .collect()
+    };
+    assert_eq!(slots(&["p"]).await, [""; 0]);
+    place.sql("SELECT pg_create_logical_replication_slot('sluice_01234567_p', 'pgoutput')");
+    assert_eq!(slots(&["p"]).await, [""; 0], "its own slot");
+    let wanted = [
+        "replication slots: 1 needed, one for each line, and 0 free",
+        "walsenders: 2 needed, one for each line, and 1 free",
+    ];
+    assert_eq!(slots(&["p", "q"]).await, wanted);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_slot_that_no_line_uses_is_told_and_no_other() {
+    let place = started(&[], &[]);
+    for line in ["p", "gone"] {
+        place
+            .sql(&format!("SELECT pg_create_logical_replication_slot('sluice_01234567_{line}', 'pgoutput')"));
+    }
+    let orphans = async || -> Vec<Finding> {
+        let found = findings_of(&place, "postgres", &["p"]).await;
+        found.into_iter().filter(|finding| finding.code == "orphan-slot").collect()
+    };
+    assert_eq!(orphans().await, [], "they retain next to nothing");
+    place.sql("SELECT count(pg_logical_emit_message(false, 'x', repeat('x', 1000000))) FROM generate_series(1, 300)");
+    let found = orphans().await;
+    let [orphan] = &found[..] else { panic!("{found:?}") };
+    assert!(orphan.what.contains("sluice_01234567_gone"), "{orphan:?}");
+    place.sql(&orphan.remedy);
+    assert_eq!(orphans().await, []);
 }

@@ -11,7 +11,7 @@ use sluice_kit::Statement;
 use sluice_kit::conformance::{Harness, NativeValue};
 use sluice_postgres::Connector;
 use sluice_servers::Postgres;
-use sluice_types::ports::{Clock, Connector as _, Endpoint, LineContext, SpillRoom};
+use sluice_types::ports::{Clock, Connector as _, Endpoint, LineContext, Readers, SpillRoom};
 use sluice_types::{ColumnType, Settings, TableId, Value};
 
 /// The database of the tests.
@@ -37,6 +37,11 @@ pub fn line(pipeline: &str) -> LineContext {
         clock: Arc::new(RealClock),
         spill: SpillRoom::new(std::env::temp_dir().join("sluice-postgres-spill"), 4 << 30),
     }
+}
+
+/// The lines that a check is about.
+pub fn readers(lines: &[&str]) -> Readers {
+    Readers { install: line("").install, lines: lines.iter().map(|&line| line.into()).collect() }
 }
 
 /// A database as a line is given it.

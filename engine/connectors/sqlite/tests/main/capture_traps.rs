@@ -341,7 +341,7 @@ async fn our_own_tables_and_what_is_no_table_are_not_discovered() {
     };
     let findings = place
         .endpoint()
-        .check_source(&[wanted("t"), wanted("v"), wanted("f"), wanted("none")])
+        .check_source(&crate::harness::readers(), &[wanted("t"), wanted("v"), wanted("f"), wanted("none")])
         .await
         .unwrap();
     let paths: Vec<&str> = findings.iter().map(|finding| finding.path.as_str()).collect();

@@ -9,8 +9,8 @@ use rusqlite::Connection;
 use serde_json::json;
 use sluice_sqlite::Connector;
 use sluice_types::ports::{
-    Clock, Connector as _, Endpoint, LineContext, Read, ReadLimits, Sink, Source, SpillRoom, StreamStart,
-    TargetTable,
+    Clock, Connector as _, Endpoint, LineContext, Read, ReadLimits, Readers, Sink, Source, SpillRoom,
+    StreamStart, TargetTable,
 };
 use sluice_types::{Batch, Change, Event, Key, Position, Result, Row, Settings, TableId, TableSchema, Value};
 
@@ -26,6 +26,11 @@ impl Clock for RealClock {
     async fn sleep_ms(&self, ms: u64) {
         tokio::time::sleep(Duration::from_millis(ms)).await;
     }
+}
+
+/// No lines that a check is about.
+pub fn readers() -> Readers {
+    Readers { install: line("").install, lines: vec![] }
 }
 
 pub fn line(pipeline: &str) -> LineContext {

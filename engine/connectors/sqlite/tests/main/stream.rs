@@ -282,15 +282,18 @@ async fn a_mark_that_nobody_moves_any_more_is_told_and_can_be_removed() {
     line.catch_up().await.unwrap();
     line.source.confirm(&line.at).await.unwrap();
     until(|| place.count("SELECT count(DISTINCT id) FROM sluice_mark") == 2).await;
-    assert!(place.endpoint().check_source(&[]).await.unwrap().is_empty(), "it may only be slow");
+    assert!(
+        place.endpoint().check_source(&crate::harness::readers(), &[]).await.unwrap().is_empty(),
+        "it may only be slow"
+    );
     place.writer().execute_batch("UPDATE sluice_mark SET seen = seen - 25 * 3600").unwrap();
-    let found = place.endpoint().check_source(&[]).await.unwrap();
+    let found = place.endpoint().check_source(&crate::harness::readers(), &[]).await.unwrap();
     // The line's own mark has not moved for as long either, but nothing waits for it.
     assert_eq!(found.len(), 1, "{found:?}");
     assert!(found[0].code == "stale-mark" && found[0].what.contains("2 changes"), "{found:?}");
     let (_, sql) = found[0].remedy.split_once("a.db: ").unwrap();
     place.writer().execute_batch(sql).unwrap();
-    assert!(place.endpoint().check_source(&[]).await.unwrap().is_empty());
+    assert!(place.endpoint().check_source(&crate::harness::readers(), &[]).await.unwrap().is_empty());
     place.writer().execute_batch("INSERT INTO t VALUES (3, 'c', 0)").unwrap();
     line.catch_up().await.unwrap();
     line.source.confirm(&line.at).await.unwrap();
@@ -304,7 +307,7 @@ async fn marks_of_an_older_version_are_dated_when_a_line_starts() {
     let (position, part) = (line.at.clone(), 0);
     drop(line);
     place.writer().execute_batch("ALTER TABLE sluice_mark DROP COLUMN seen").unwrap();
-    assert!(place.endpoint().check_source(&[]).await.unwrap().is_empty());
+    assert!(place.endpoint().check_source(&crate::harness::readers(), &[]).await.unwrap().is_empty());
     line = Line::resume(&place, "p", &["t"], Some(StreamStart { position, part })).await.unwrap();
     place.writer().execute_batch("INSERT INTO t VALUES (1, 'a', 0)").unwrap();
     line.catch_up().await.unwrap();
