@@ -286,7 +286,7 @@ fn sync_ends_on_an_idle_source_and_keeps_the_slot_until_told_otherwise() {
     site.sluice(&["sync"]).ended_with(0);
     become_equal(&source, &target);
     assert_eq!(slots(), "1", "the next run goes on from it");
-    site.sluice(&["sync", "--drop-slot"]).ended_with(0);
+    site.sluice(&["sync", "--drop-slot"]).ended_with(0).says(&["sluice resnapshot"]);
     assert_eq!(slots(), "0");
     assert_eq!(source.one("SELECT count(*) FROM pg_publication"), "0");
     // What comes now is not in anybody's log: the next run says so.

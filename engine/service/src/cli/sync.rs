@@ -51,6 +51,11 @@ pub async fn sync(
     if drop_slot {
         for (name, _) in outcomes.iter().filter(|(_, outcome)| matches!(outcome, Outcome::Done)) {
             engine.release(name).await?;
+            out::note(format_args!(
+                "{}: its source keeps nothing for it any more; a later run finds its position lost and reads everything anew if \
+                 `on_position_lost: resnapshot` says so, or after `sluice resnapshot {}`",
+                name.id, name.pipeline
+            ));
         }
     }
     tell(common, &engine, &outcomes, started.elapsed())
