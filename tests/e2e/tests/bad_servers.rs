@@ -82,8 +82,11 @@ fn who_the_server_does_not_know() {
         &["nobody"],
     );
     let wrong_database = server.url("nowhere");
-    let site = reads_from(&format!("{{ kind: postgres, url: \"{wrong_database}\" }}"));
-    site.sluice(&["check"]).ended_with(1).says(&["nowhere", "does not exist"]);
+    is_refused(
+        &reads_from(&format!("{{ kind: postgres, url: \"{wrong_database}\" }}")),
+        "config-invalid",
+        &["CREATE DATABASE", "nowhere"],
+    );
 }
 
 #[test]

@@ -16,12 +16,12 @@ pub(crate) const KIND: &str = "mongodb";
 /// How the server's log names this client, unless `application_name` or the URL says so.
 pub(crate) const APP_NAME: &str = "sluice";
 /// Milliseconds, unless `timeouts` says so.
-const CONNECT_MS: u64 = 10_000;
-const SELECT_MS: u64 = 10_000;
+pub(crate) const CONNECT_MS: u64 = 10_000;
+pub(crate) const SELECT_MS: u64 = 10_000;
 const OPERATION_MS: u64 = 90_000;
 const COMMIT_MS: u64 = 60_000;
 /// Connections of one process to one database, unless `pool` says so.
-const POOL_MAX: u64 = 10;
+pub(crate) const POOL_MAX: u32 = 10;
 
 /// MongoDB: `kind: mongodb`.
 #[derive(Clone, Copy, Debug, Default)]
@@ -87,17 +87,18 @@ pub(crate) enum ReadPreference {
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Pool {
     pub min: Option<u32>,
-    pub max: u32,
+    /// `None`: what the URL says, else [`POOL_MAX`].
+    pub max: Option<u32>,
     pub idle: Option<Duration>,
 }
 
 /// `timeouts:`
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Timeouts {
-    /// Making a connection.
-    pub connect: Duration,
-    /// Finding a primary.
-    pub select: Duration,
+    /// Making a connection. `None`: what the URL says, else [`CONNECT_MS`].
+    pub connect: Option<Duration>,
+    /// Finding a primary. `None`: what the URL says, else [`SELECT_MS`].
+    pub select: Option<Duration>,
     /// One command.
     pub operation: Duration,
     /// A commit, with everything that is tried until its result is known.
@@ -285,28 +286,29 @@ fn auth(settings: &mut Settings) -> Option<Auth> {
 fn pool(settings: &mut Settings) -> Option<Pool> {
     let there = settings.has("pool");
     let Some(mut nested) = settings.take_settings("pool") else {
-        return (!there).then_some(Pool { min: None, max: POOL_MAX as u32, idle: None });
+        return (!there).then_some(Pool { min: None, max: None, idle: None });
     };
     let min = nested.take_number("min", 0);
-    let max = nested.take_number("max", 1).unwrap_or(POOL_MAX);
+    let max = nested.take_number("max", 1);
     let idle = nested.take_number("idle_secs", 1).map(Duration::from_secs);
-    if min.is_some_and(|min| min > max) {
-        nested.reject("min", "`min` is above `max`", format!("{max} or less"));
+    let most = max.unwrap_or(POOL_MAX.into());
+    if min.is_some_and(|min| min > most) {
+        nested.reject("min", "`min` is above `max`", format!("{most} or less"));
     }
     settings.absorb(nested);
     let count = |number: u64| u32::try_from(number).unwrap_or(u32::MAX);
-    Some(Pool { min: min.map(|min| count(min.min(max))), max: count(max), idle })
+    Some(Pool { min: min.map(|min| count(min.min(most))), max: max.map(count), idle })
 }
 
 fn timeouts(settings: &mut Settings) -> Timeouts {
     let mut nested =
         settings.take_settings("timeouts").unwrap_or_else(|| Settings::new("", serde_json::Value::Null));
-    let mut millis = |key, default| Duration::from_millis(nested.take_number(key, 1).unwrap_or(default));
+    let mut millis = |key| nested.take_number(key, 1).map(Duration::from_millis);
     let timeouts = Timeouts {
-        connect: millis("connect_ms", CONNECT_MS),
-        select: millis("select_ms", SELECT_MS),
-        operation: millis("operation_ms", OPERATION_MS),
-        commit: millis("commit_ms", COMMIT_MS),
+        connect: millis("connect_ms"),
+        select: millis("select_ms"),
+        operation: millis("operation_ms").unwrap_or(Duration::from_millis(OPERATION_MS)),
+        commit: millis("commit_ms").unwrap_or(Duration::from_millis(COMMIT_MS)),
     };
     settings.absorb(nested);
     timeouts
@@ -322,7 +324,7 @@ fn schema() -> serde_json::Value {
         "additionalProperties": false,
         "properties": {
             "kind": { "const": KIND },
-            "url": text("mongodb://user:password@host:27017/?replicaSet=rs0 or mongodb+srv://..."),
+            "url": text("mongodb://user:password@host:27017/?replicaSet=rs0 or mongodb+srv://... What its options say holds unless a key here says it too."),
             "database": text("The database on the server; or in the URL."),
             "tls": {
                 "type": "object", "additionalProperties": false,

@@ -6,14 +6,14 @@ use std::time::Duration;
 
 use mongodb::bson::{Document, doc};
 use mongodb::options::{
-    ClientOptions, Credential, ReadPreference as Preference, SelectionCriteria, TlsOptions,
+    ClientOptions, Credential, ReadPreference as Preference, SelectionCriteria, Tls as DriverTls, TlsOptions,
 };
 use mongodb::{Client, Database};
 use sluice_types::{Error, ErrorKind, Result};
 use tempfile::NamedTempFile;
 use tokio::sync::OnceCell;
 
-use crate::config::{APP_NAME, Config, ReadPreference, Tls, TlsMode};
+use crate::config::{APP_NAME, CONNECT_MS, Config, POOL_MAX, ReadPreference, SELECT_MS, Tls, TlsMode};
 use crate::errors;
 use crate::session::InUse;
 use crate::write::Limits;
@@ -78,6 +78,9 @@ impl Server {
         let hello = match answer {
             Ok(hello) => hello,
             Err(error) => {
+                if let Some(error) = self.of_tls(&error, matches!(options.tls, Some(DriverTls::Enabled(_)))) {
+                    return Err(error);
+                }
                 let told = if direct { diagnose(options).await } else { None };
                 return Err(told.unwrap_or_else(|| self.failed(&error, "the server can't be reached")));
             }
@@ -89,6 +92,37 @@ impl Server {
         };
         let database = client.database(&self.config.database);
         Ok(Connected { client, database, limits, hello: read_hello(&hello) })
+    }
+
+    /// What is to be said of an error that encryption explains. The driver has no kind for it, but the words of the TLS library.
+    fn of_tls(&self, error: &mongodb::error::Error, encrypted: bool) -> Option<Error> {
+        let words = error.to_string();
+        let (kind, what, remedy) = if words.contains("invalid peer certificate") {
+            (
+                ErrorKind::Authentication,
+                "the server's certificate is not accepted",
+                "Set `tls: { ca: PATH }` to the authority that has signed it, and in `url` a host that it names; \
+                 `tls: { mode: require }` encrypts and verifies nothing",
+            )
+        } else if encrypted && words.contains("tls handshake eof") {
+            (
+                ErrorKind::Unreachable,
+                "the server broke off the TLS handshake",
+                "Does it speak TLS (`net.tls.mode`)? If not, set `tls: { mode: disable }`. It is tried again",
+            )
+        } else if !encrypted && words.contains("unexpected end of file") {
+            (
+                ErrorKind::Unreachable,
+                "the server closed the connection at once",
+                "Does it take only TLS (`net.tls.mode: requireTLS`)? Then set `tls: { mode: verify-full, ca: PATH }`. \
+                 It is tried again",
+            )
+        } else {
+            return None;
+        };
+        let told = Error::new(kind, format!("{what}: {}", self.config.address)).remedy(remedy);
+        let told = told.because(errors::Cause::of(error, kind));
+        Some(told.at(|place| place.database = Some(self.config.name.clone())))
     }
 
     /// The driver wants certificate and key in one file, and reads it when a client is made.
@@ -122,10 +156,13 @@ impl Server {
             .map_err(|error| self.failed(&error, "the server's name can't be resolved"))?;
         let named = self.config.application_name.clone().or(options.app_name);
         options.app_name = named.or_else(|| Some(APP_NAME.to_string()));
-        options.connect_timeout = Some(timeouts.connect);
-        options.server_selection_timeout = Some(timeouts.select);
+        // A key of the configuration, else the URL's option, else our own default.
+        let millis = |millis| Some(Duration::from_millis(millis));
+        options.connect_timeout = timeouts.connect.or(options.connect_timeout).or(millis(CONNECT_MS));
+        options.server_selection_timeout =
+            timeouts.select.or(options.server_selection_timeout).or(millis(SELECT_MS));
         options.min_pool_size = pool.min.or(options.min_pool_size);
-        options.max_pool_size = Some(pool.max);
+        options.max_pool_size = pool.max.or(options.max_pool_size).or(Some(POOL_MAX));
         options.max_idle_time = pool.idle.or(options.max_idle_time);
         options.retry_reads = self.config.retry_reads.or(options.retry_reads);
         options.retry_writes = self.config.retry_writes.or(options.retry_writes);
@@ -145,7 +182,7 @@ impl Server {
         if let Some(tls) = tls {
             pair = self.certificate_and_key(tls)?;
             options.tls = Some(match tls.mode {
-                TlsMode::Disable => mongodb::options::Tls::Disabled,
+                TlsMode::Disable => DriverTls::Disabled,
                 mode => {
                     let mut made = TlsOptions::default();
                     made.allow_invalid_certificates = (mode == TlsMode::Require).then_some(true);
@@ -230,4 +267,51 @@ pub(crate) fn standalone() -> Error {
         "the server is no member of a replica set, and only those have transactions",
     )
     .remedy(MAKE_REPLICA_SET)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::path::Path;
+
+    use serde_json::json;
+    use sluice_types::Settings;
+
+    use super::*;
+
+    async fn options(settings: serde_json::Value) -> ClientOptions {
+        let config = Config::read("app", &mut Settings::new("databases.app", settings), Path::new("."));
+        Server::new(config.unwrap()).options().await.unwrap().0
+    }
+
+    #[tokio::test]
+    async fn a_key_wins_over_the_url_and_the_url_over_the_default() {
+        let url = "mongodb://h/app?maxPoolSize=7&minPoolSize=2&maxIdleTimeMS=3000&connectTimeoutMS=4000&\
+                   serverSelectionTimeoutMS=5000&retryWrites=false&retryReads=false&readPreference=nearest&appName=mine";
+        let seconds = |seconds| Some(Duration::from_secs(seconds));
+        let of_url = options(json!({ "url": url })).await;
+        assert_eq!((of_url.min_pool_size, of_url.max_pool_size), (Some(2), Some(7)));
+        assert_eq!(of_url.max_idle_time, seconds(3));
+        assert_eq!((of_url.connect_timeout, of_url.server_selection_timeout), (seconds(4), seconds(5)));
+        assert_eq!((of_url.retry_writes, of_url.retry_reads), (Some(false), Some(false)));
+        assert_eq!(of_url.app_name.as_deref(), Some("mine"));
+        assert_eq!(of_url.selection_criteria, Some(criteria(ReadPreference::Nearest)));
+        let of_keys = options(json!({
+            "url": url, "pool": { "min": 1, "max": 3, "idle_secs": 9 }, "retry_writes": true, "retry_reads": true,
+            "timeouts": { "connect_ms": 1000, "select_ms": 2000 }, "read_preference": "secondary",
+            "application_name": "ours",
+        }))
+        .await;
+        assert_eq!((of_keys.min_pool_size, of_keys.max_pool_size), (Some(1), Some(3)));
+        assert_eq!(of_keys.max_idle_time, seconds(9));
+        assert_eq!((of_keys.connect_timeout, of_keys.server_selection_timeout), (seconds(1), seconds(2)));
+        assert_eq!((of_keys.retry_writes, of_keys.retry_reads), (Some(true), Some(true)));
+        assert_eq!(of_keys.app_name.as_deref(), Some("ours"));
+        assert_eq!(of_keys.selection_criteria, Some(criteria(ReadPreference::Secondary)));
+        let plain = options(json!({ "url": "mongodb://h/app" })).await;
+        assert_eq!((plain.max_pool_size, plain.connect_timeout), (Some(POOL_MAX), seconds(10)));
+        assert_eq!(
+            (plain.server_selection_timeout, plain.app_name.as_deref()),
+            (seconds(10), Some(APP_NAME))
+        );
+    }
 }

@@ -133,7 +133,7 @@ fn remedy_of(kind: ErrorKind) -> Option<&'static str> {
 pub(crate) struct Cause(String);
 
 impl Cause {
-    fn of(error: &DriverError, kind: ErrorKind) -> Self {
+    pub fn of(error: &DriverError, kind: ErrorKind) -> Self {
         let code = |code: i32, name: &str| {
             if name.is_empty() { format!("error {code}") } else { format!("error {code} {name}") }
         };

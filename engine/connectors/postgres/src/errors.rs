@@ -10,7 +10,9 @@ pub(crate) fn kind_of_state(code: &str) -> ErrorKind {
         // Connections.
         "57P03" => ErrorKind::Busy, // starting up or shutting down
         "57014" | "25P03" | "25P04" => ErrorKind::Timeout,
-        "57P01" | "57P02" | "57P04" | "57P05" | "3D000" => ErrorKind::Unreachable,
+        "57P01" | "57P02" | "57P04" | "57P05" => ErrorKind::Unreachable,
+        // There is no such database.
+        "3D000" => ErrorKind::Config,
         "53100" => ErrorKind::DiskFull,
         "42501" | "25006" => ErrorKind::Permission,
         // Locks and conflicts with other transactions.

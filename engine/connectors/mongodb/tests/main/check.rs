@@ -129,9 +129,17 @@ async fn tls_in_every_mode() {
         let found = check(&server.url(), "app", json!({ "tls": good }), &[]).await;
         assert_eq!(found, [], "{good}");
     }
-    for bad in [json!({ "mode": "verify-full", "ca": other }), json!({}), json!({ "mode": "disable" })] {
+    for bad in [json!({ "mode": "verify-full", "ca": other }), json!({})] {
         let finding = only(&server.url(), json!({ "tls": bad })).await;
+        assert_eq!(&*finding.code, "authentication", "{finding}");
+        assert!(finding.remedy.contains("`tls: { ca: PATH }`"), "{finding}");
+    }
+    // A network that fails looks the same: it is tried again, and the remedy tells of TLS.
+    let disabled = only(&server.url(), json!({ "tls": { "mode": "disable" } })).await;
+    let plain = only(&Mongo::shared().url(), json!({ "tls": { "ca": ca } })).await;
+    for finding in [disabled, plain] {
         assert_eq!(&*finding.code, "unreachable", "{finding}");
+        assert!(finding.remedy.contains("net.tls.mode"), "{finding}");
     }
     let missing =
         only(&server.url(), json!({ "tls": { "ca": ca, "cert": "/no/such", "key": "/no/key" } })).await;
