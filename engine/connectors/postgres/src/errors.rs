@@ -89,7 +89,10 @@ fn remedy_of(kind: ErrorKind, code: &str, user: &str, dbname: &str) -> Option<St
     Some(match (kind, code) {
         (_, "3D000") => format!("CREATE DATABASE {}, or correct the name", quote(dbname)),
         (_, "25006") => "The server is a standby or the database is read-only; connect to the primary".into(),
-        (_, "53300") => "Raise the server's max_connections, or lower `pool.max`; it is tried again".into(),
+        (_, "53300") => {
+            "Raise the server's max_connections, or lower `concurrency` of its pipelines; it is tried again"
+                .into()
+        }
         (ErrorKind::Authentication, _) => {
             format!("Are user {user} and its password right, and does pg_hba.conf let them in?")
         }

@@ -1,13 +1,14 @@
-//! Sessions that are kept for the next who needs one. Small: a line holds a few sessions for as long as it lives.
+//! Sessions that are kept for the next who needs one for a short time: `check`, the list of tables, a look at a slot. A line that runs
+//! has sessions of its own for as long as it lives, and one for each chunk that it reads at once.
 
 use std::ops::Deref;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 use std::time::{Duration, Instant};
 
 use serde_json::{Value as Json, json};
 use sluice_types::{Error, ErrorKind, Result, Settings};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
-use tokio::time::timeout;
+use tokio::time::{sleep_until, timeout};
 
 use crate::config::{Server, number};
 use crate::connection::Session;
@@ -17,13 +18,15 @@ const MIN: u64 = 0;
 const MAX: u64 = 10;
 const IDLE_SECS: u64 = 1800;
 const LIFETIME_SECS: u64 = 3600;
+/// An idle session is looked at after so long at the latest.
+const SWEEP_MAX: Duration = Duration::from_secs(3600);
 
 /// How many sessions, and for how long.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct PoolLimits {
     /// So many idle ones are kept however long they are idle.
     pub min: usize,
-    /// So many there are at most, aside from a line's replication connection and its writer.
+    /// So many are in use at most, aside from those that a running line has for itself.
     pub max: usize,
     /// An idle one is closed after so long.
     pub idle: Duration,
@@ -70,7 +73,9 @@ impl PoolLimits {
             "additionalProperties": false,
             "properties": {
                 "min": whole(0, MIN, "So many idle connections are kept however long they are idle."),
-                "max": whole(1, MAX, "The most connections at once, aside from each line's replication connection and writer."),
+                "max": whole(1, MAX, "So many connections may be in use at once by `check`, for the list of tables and to look at slots. \
+                               A pipeline that runs has its own beside these: as a source up to four, and one for each chunk of a \
+                               snapshot that is read at once (`concurrency`); as a target one."),
                 "idle_secs": whole(1, IDLE_SECS, "An idle connection is closed after so long."),
                 "lifetime_secs": whole(1, LIFETIME_SECS, "No connection is used again after so long."),
                 "check": { "type": "boolean", "default": true, "description": "Ask a connection whether it is alive before it is used again." }
@@ -84,7 +89,15 @@ pub(crate) struct Pool {
     server: Arc<Server>,
     role: Role,
     permits: Arc<Semaphore>,
-    idle: Mutex<Vec<Idle>>,
+    kept: Mutex<Kept>,
+}
+
+#[derive(Default)]
+struct Kept {
+    /// The longest idle first.
+    idle: Vec<Idle>,
+    /// Somebody closes them when their time has come.
+    swept: bool,
 }
 
 struct Idle {
@@ -111,7 +124,7 @@ impl Deref for Pooled {
 impl Pool {
     /// Makes no connection yet. `permits` may be shared by several pools of one database.
     pub fn new(server: Arc<Server>, role: Role, permits: Arc<Semaphore>) -> Arc<Self> {
-        Arc::new(Pool { server, role, permits, idle: Mutex::default() })
+        Arc::new(Pool { server, role, permits, kept: Mutex::default() })
     }
 
     /// A session: an idle one that is alive, or a new one. Waits for one of `pool.max`, but not forever.
@@ -131,15 +144,27 @@ impl Pool {
         Ok(Pooled { session, made: Instant::now(), pool: self.clone(), permit })
     }
 
+    fn kept(&self) -> MutexGuard<'_, Kept> {
+        self.kept.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
     fn take_idle(&self) -> Option<Idle> {
+        let mut kept = self.kept();
+        kept.close_old(&self.server.pool);
+        kept.idle.pop()
+    }
+
+    /// Closes what has been kept for long enough. When to come again; never, if nothing is kept any more.
+    fn sweep(&self) -> Option<Instant> {
         let limits = &self.server.pool;
-        let mut idle = self.idle.lock().unwrap_or_else(PoisonError::into_inner);
-        idle.retain(|one| !one.session.is_closed() && one.made.elapsed() < limits.lifetime);
-        // The longest idle first, but for the few that may stay.
-        while idle.len() > limits.min && idle.first().is_some_and(|one| one.since.elapsed() >= limits.idle) {
-            idle.remove(0);
-        }
-        idle.pop()
+        let mut kept = self.kept();
+        kept.close_old(limits);
+        kept.swept = !kept.idle.is_empty();
+        let too_old = kept.idle.iter().filter_map(|one| one.made.checked_add(limits.lifetime));
+        let idle = kept.idle.first().filter(|_| kept.idle.len() > limits.min);
+        let too_idle = idle.and_then(|one| one.since.checked_add(limits.idle));
+        let next = too_old.chain(too_idle).chain([Instant::now() + SWEEP_MAX]).min();
+        next.filter(|_| kept.swept)
     }
 
     async fn is_alive(&self, session: &Session) -> bool {
@@ -152,9 +177,30 @@ impl Pooled {
     pub fn give_back(self) {
         let Pooled { session, made, pool, permit } = self;
         if !session.is_closed() && made.elapsed() < pool.server.pool.lifetime {
-            let mut idle = pool.idle.lock().unwrap_or_else(PoisonError::into_inner);
-            idle.push(Idle { session, made, since: Instant::now() });
+            let mut kept = pool.kept();
+            kept.idle.push(Idle { session, made, since: Instant::now() });
+            if !std::mem::replace(&mut kept.swept, true) {
+                tokio::spawn(sweep(Arc::downgrade(&pool)));
+            }
         }
         drop(permit);
+    }
+}
+
+impl Kept {
+    fn close_old(&mut self, limits: &PoolLimits) {
+        self.idle.retain(|one| !one.session.is_closed() && one.made.elapsed() < limits.lifetime);
+        // But for the few that may stay.
+        let is_idle = |one: &Idle| one.since.elapsed() >= limits.idle;
+        while self.idle.len() > limits.min && self.idle.first().is_some_and(is_idle) {
+            self.idle.remove(0);
+        }
+    }
+}
+
+/// Closes idle sessions in time, whether or not anybody asks for one again. Ends when none is left, and with the pool.
+async fn sweep(pool: Weak<Pool>) {
+    while let Some(next) = pool.upgrade().and_then(|pool| pool.sweep()) {
+        sleep_until(next.into()).await;
     }
 }

@@ -9,6 +9,7 @@ mod conformance;
 mod follow;
 mod harness;
 mod order;
+mod pool;
 mod publication;
 mod restore;
 mod slot;
