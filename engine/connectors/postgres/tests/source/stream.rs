@@ -131,9 +131,9 @@ async fn a_large_transaction_that_is_not_streamed_comes_whole() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn one_column_without_a_binary_form_makes_the_stream_text() {
-    let place = place("CREATE TABLE t(id int PRIMARY KEY, a inet, b numeric, c timestamptz, d bytea)");
+    let place = place("CREATE TABLE t(id int PRIMARY KEY, a point, b numeric, c timestamptz, d bytea)");
     let mut follow = Follow::start(&place, &["t"]).await;
-    place.sql("INSERT INTO t VALUES (1, '10.0.0.1/32', 1.50, '2020-01-01 00:00+00', '\\x00ff')");
+    place.sql("INSERT INTO t VALUES (1, '(1.5,-2)', 1.50, '2020-01-01 00:00+00', '\\x00ff')");
     let streamed = follow.events().await;
     let chunk = follow.chunk().await;
     assert_eq!(streamed[0].change.after().unwrap().values(), chunk.rows[0].values());
