@@ -7,6 +7,7 @@ mod bad_configuration;
 mod bad_servers;
 mod changed_source;
 mod constrained;
+mod documents;
 mod full_disk;
 mod harness;
 mod huge;
