@@ -259,9 +259,19 @@ impl Checker<'_> {
             .map(|(route, found)| TargetTable { schema: found.schema.clone(), path: route.path.clone() })
             .collect();
         let Some(install) = self.install.clone() else { return Vec::new() };
-        let readers = Readers { install, lines: readers.to_vec() };
+        let lines_of = |pipeline: &Pipeline| -> Vec<PipelineId> {
+            pipeline.targets.iter().map(|target| pipeline.line_id(target)).collect()
+        };
+        let configured = self.config.pipelines.values().flat_map(lines_of).collect();
+        let readers = Readers { install, lines: readers.to_vec(), configured };
         match line.source.check_source(&readers, &tables).await {
-            Ok(found) => located(found, database),
+            Ok(mut found) => {
+                // Statements for another kind of database are of no use to anybody.
+                let alike =
+                    |target: &String| self.config.databases[target].endpoint.kind() == line.source.kind();
+                found.retain(|one| one.code != "not-made" || pipeline.targets.iter().any(alike));
+                located(found, database)
+            }
             Err(error) => findings_of(&error, database),
         }
     }

@@ -1,7 +1,7 @@
 //! What can be said of a source before a row flows: each finding with the statement to run.
 
 use sluice_types::ports::{Readers, TargetTable};
-use sluice_types::{Error, ErrorKind, Finding, Result, TableId};
+use sluice_types::{Error, ErrorKind, Finding, PipelineId, Result, TableId};
 
 use crate::config::Server;
 use crate::connection::Session;
@@ -41,7 +41,9 @@ const OLD_SLOTS: &str = "\
 
 /// Of these slots those that are there, and those that are being streamed.
 const OWN_SLOTS: &str = "\
-    SELECT count(*), count(*) FILTER (WHERE active) FROM pg_catalog.pg_replication_slots WHERE slot_name = ANY ($1)";
+    SELECT count(*), count(*) FILTER (WHERE active), \
+           coalesce(string_agg(slot_name::text, ', ' ORDER BY slot_name) FILTER (WHERE wal_status = 'lost'), '') \
+    FROM pg_catalog.pg_replication_slots WHERE slot_name = ANY ($1)";
 
 const RIGHTS: &str = "\
     SELECT pg_catalog.has_table_privilege(c.oid, 'SELECT') AND pg_catalog.has_schema_privilege(c.relnamespace, 'USAGE'), \
@@ -89,9 +91,13 @@ async fn look_at_server(
 ) -> Result<()> {
     let failed = |error: tokio_postgres::Error| server.failed(&error, "the server's settings can't be read");
     let row = session.query_one(SERVER, &[]).await.map_err(failed)?;
-    let own: Vec<String> = readers.lines.iter().map(|line| names::of(&readers.install, line)).collect();
+    let names = |lines: &[PipelineId]| -> Vec<String> {
+        lines.iter().map(|line| names::of(&readers.install, line)).collect()
+    };
+    let (own, configured) = (names(&readers.lines), names(&readers.configured));
     let slots = session.query_one(OWN_SLOTS, &[&own]).await.map_err(failed)?;
     let (lines, there, streamed): (i64, i64, i64) = (own.len() as i64, slots.get(0), slots.get(1));
+    let lost: String = slots.get(2);
     let user = quote(&server.user);
     let dbname: &str = row.get(9);
     let mut error = |kind, bad: bool, what: &str, remedy: String| {
@@ -136,7 +142,12 @@ async fn look_at_server(
     warn("synchronous-standby", awaited, what, "Name the standbys that are meant there".into());
     let what = "large objects are there; they are in no table and are not replicated".to_string();
     warn("large-objects", row.get(8), what, "Keep them in a bytea column".into());
-    for row in session.query(OLD_SLOTS, &[&own]).await.map_err(failed)? {
+    let what =
+        format!("the server has given up the slot of a pipeline ({lost}): its changes since then are lost");
+    let remedy =
+        "sluice resnapshot PIPELINE, or `on_position_lost: resnapshot`; and raise max_slot_wal_keep_size";
+    warn("slot-lost", !lost.is_empty(), what, remedy.into());
+    for row in session.query(OLD_SLOTS, &[&configured]).await.map_err(failed)? {
         let (name, lost, retained): (&str, bool, i64) = (row.get(0), row.get(1), row.get(2));
         let what = match lost {
             true => format!(

@@ -41,7 +41,7 @@ pub(crate) async fn left_behind(database: &Database, tables: &[TargetTable]) -> 
     let finding = |(at, statements): (i64, Vec<String>)| {
         let table = tables.get(usize::try_from(at - 1).ok()?)?;
         let what = format!(
-            "{} has {} secondary indexes and constraints, which a table that sluice makes does not get",
+            "{} has {} secondary indexes and constraints, which a table that sluice makes does not get; the names are the source's",
             table.schema.table,
             statements.len()
         );

@@ -66,6 +66,8 @@ pub struct Readers {
     pub install: InstallId,
     /// The lines.
     pub lines: Vec<PipelineId>,
+    /// All lines of the configuration, whatever they read: nothing of theirs is left over.
+    pub configured: Vec<PipelineId>,
 }
 
 /// A table that a source has.

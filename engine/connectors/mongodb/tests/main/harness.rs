@@ -18,7 +18,7 @@ use sluice_types::{
 
 /// No lines that a check is about.
 pub fn readers() -> Readers {
-    Readers { install: line().install, lines: vec![] }
+    Readers { install: line().install, lines: vec![], configured: vec![] }
 }
 
 pub fn line() -> LineContext {

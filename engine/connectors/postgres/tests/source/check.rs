@@ -5,6 +5,7 @@ use sluice_servers::{Postgres, PostgresOptions};
 use sluice_types::ports::TargetTable;
 use sluice_types::{Finding, TablePattern};
 
+use crate::follow::Follow;
 use crate::harness::{DATABASE, Place, endpoint_with, readers};
 
 async fn findings_as(place: &Place, role: &str) -> Vec<Finding> {
@@ -122,11 +123,33 @@ async fn what_a_line_has_already_is_not_in_its_way() {
     assert_eq!(slots(&["p"]).await, [""; 0]);
     place.sql("SELECT pg_create_logical_replication_slot('sluice_01234567_p', 'pgoutput')");
     assert_eq!(slots(&["p"]).await, [""; 0], "its own slot");
+    place.sql(
+        "SELECT pg_drop_replication_slot('sluice_01234567_p'); CREATE TABLE t(id int PRIMARY KEY, a text)",
+    );
+    let follow = Follow::start(&place, &["t"]).await;
+    assert_eq!(slots(&["p"]).await, [""; 0], "its own stream");
+    drop(follow);
+    crate::slot::eventually(&place, "SELECT bool_and(NOT active) FROM pg_replication_slots").await;
     let wanted = [
         "replication slots: 1 needed, one for each line, and 0 free",
         "walsenders: 2 needed, one for each line, and 1 free",
     ];
     assert_eq!(slots(&["p", "q"]).await, wanted);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_slot_of_a_line_that_is_lost_is_told_and_never_to_be_dropped() {
+    let place = started(&["max_slot_wal_keep_size = 1MB", "max_wal_size = 32MB", "min_wal_size = 32MB"], &[]);
+    place.sql("SELECT pg_create_logical_replication_slot('sluice_01234567_p', 'pgoutput')");
+    for _ in 0..4 {
+        place.sql("SELECT count(pg_logical_emit_message(true, 'x', repeat('x', 1000000))) FROM generate_series(1, 20)");
+        place.sql("SELECT pg_switch_wal()");
+        place.sql("CHECKPOINT");
+    }
+    let found = findings_of(&place, "postgres", &["p"]).await;
+    let own: Vec<&Finding> = found.iter().filter(|one| one.what.contains("sluice_01234567_p")).collect();
+    assert!(own.len() == 1 && own[0].code == "slot-lost", "{own:#?}");
+    assert!(own[0].remedy.contains("sluice resnapshot"), "{own:#?}");
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -12,7 +12,7 @@ use sluice_kit::conformance::{Harness, NativeValue};
 use sluice_postgres::Connector;
 use sluice_servers::Postgres;
 use sluice_types::ports::{Clock, Connector as _, Endpoint, LineContext, Readers, SpillRoom};
-use sluice_types::{ColumnType, Settings, TableId, Value};
+use sluice_types::{ColumnType, PipelineId, Settings, TableId, Value};
 
 /// The database of the tests.
 pub const DATABASE: &str = "shop";
@@ -41,7 +41,8 @@ pub fn line(pipeline: &str) -> LineContext {
 
 /// The lines that a check is about.
 pub fn readers(lines: &[&str]) -> Readers {
-    Readers { install: line("").install, lines: lines.iter().map(|&line| line.into()).collect() }
+    let lines: Vec<PipelineId> = lines.iter().map(|&line| line.into()).collect();
+    Readers { install: line("").install, configured: lines.clone(), lines }
 }
 
 /// A database as a line is given it.

@@ -30,7 +30,7 @@ impl Clock for RealClock {
 
 /// No lines that a check is about.
 pub fn readers() -> Readers {
-    Readers { install: line("").install, lines: vec![] }
+    Readers { install: line("").install, lines: vec![], configured: vec![] }
 }
 
 pub fn line(pipeline: &str) -> LineContext {
