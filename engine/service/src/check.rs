@@ -5,6 +5,7 @@
 
 mod loops;
 mod report;
+mod secondary;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
@@ -16,6 +17,9 @@ use sluice_types::{Error, ErrorKind, Finding, InstallId, PipelineId, Result, Tab
 use sluice_wasm::{ChainSpec, Chains, Compiler, Host, HostOptions};
 
 pub use report::{CheckedLine, CheckedTable, Located, Report};
+pub use secondary::Lacking;
+
+use secondary::Made;
 
 use crate::Registry;
 use crate::config::lines::PlannedLine;
@@ -38,13 +42,18 @@ pub struct Check {
 impl Check {
     /// Looks at everything. What goes wrong on the way is a finding like any other.
     pub async fn run(self) -> Report {
+        self.look().await.0
+    }
+
+    /// The same, and what the targets lack of their sources' indexes and constraints.
+    pub async fn look(self) -> (Report, Vec<Lacking>) {
         let config = match Config::load(&self.file, &self.registry) {
             Ok(config) => config,
             Err(error) => {
                 let spot = locate(&self.file);
-                return Report::new(&self.file, findings_of(&error, ""), Vec::new(), |path| {
-                    spot.line_of(path)
-                });
+                let findings = findings_of(&error, "");
+                let report = Report::new(&self.file, findings, Vec::new(), |path| spot.line_of(path));
+                return (report, Vec::new());
             }
         };
         let mut checker = Checker {
@@ -53,6 +62,7 @@ impl Check {
             lines: Vec::new(),
             planned: Vec::new(),
             install: None,
+            lacking: Vec::new(),
         };
         checker.state();
         // Compiled code is only kept for as long as the check runs.
@@ -62,8 +72,8 @@ impl Check {
             Ok(host) => checker.pipelines(&host).await,
             Err(error) => checker.findings.extend(findings_of(&error, "plugins")),
         }
-        let Checker { findings, lines, .. } = checker;
-        Report::new(&config.file, findings, lines, |path| config.line_of(path))
+        let Checker { findings, lines, lacking, .. } = checker;
+        (Report::new(&config.file, findings, lines, |path| config.line_of(path)), lacking)
     }
 }
 
@@ -74,6 +84,7 @@ struct Checker<'a> {
     planned: Vec<PlannedLine>,
     /// Of the state folder.
     install: Option<InstallId>,
+    lacking: Vec<Lacking>,
 }
 
 impl Checker<'_> {
@@ -171,6 +182,7 @@ impl Checker<'_> {
         let (chains, refused) = self.chains(host, pipeline, line, &mut found).await;
         let mut targets = Vec::new();
         let mut tables = Vec::new();
+        let mut made = BTreeMap::new();
         if let Some(chains) = &chains {
             let mut transform = chains.transform();
             let routes = line.spec.tables.iter().zip(&line.discovered);
@@ -182,6 +194,10 @@ impl Checker<'_> {
                 match opened {
                     Ok(outputs) => {
                         tables.push(CheckedTable::new(&route.from, &outputs));
+                        if let Some(output) = outputs.first().cloned() {
+                            let (path, source) = (route.path.clone(), discovered.schema.clone());
+                            made.insert(route.from.clone(), Made { path, source, output });
+                        }
                         targets.extend(
                             outputs
                                 .into_iter()
@@ -201,7 +217,12 @@ impl Checker<'_> {
         let database = &self.config.databases[&line.target_name].path;
         let checked = line.target.check_target(&targets).await;
         let at = |error: &Error| findings_of(error, database);
+        let answers = checked.is_ok();
         self.findings.extend(checked.map_or_else(|error| at(&error), |found| located(found, database)));
+        if answers {
+            let names = (line.pipeline.as_str(), &*line.spec.pipeline.0);
+            self.secondary(names, (&line.source, &line.target), database, made).await;
+        }
     }
 
     /// The chains of a line, and its tables that have a plugin which can't be loaded: such a plugin hides neither the others nor
@@ -265,13 +286,7 @@ impl Checker<'_> {
         let configured = self.config.pipelines.values().flat_map(lines_of).collect();
         let readers = Readers { install, lines: readers.to_vec(), configured };
         match line.source.check_source(&readers, &tables).await {
-            Ok(mut found) => {
-                // Statements for another kind of database are of no use to anybody.
-                let alike =
-                    |target: &String| self.config.databases[target].endpoint.kind() == line.source.kind();
-                found.retain(|one| one.code != "not-made" || pipeline.targets.iter().any(alike));
-                located(found, database)
-            }
+            Ok(found) => located(found, database),
             Err(error) => findings_of(&error, database),
         }
     }

@@ -13,7 +13,7 @@ mod transform;
 use async_trait::async_trait;
 
 pub use connector::{
-    Capabilities, Connector, Discovered, Endpoint, LineContext, Readers, Retained, TargetTable,
+    Capabilities, Connector, Discovered, Endpoint, LineContext, Readers, Retained, Secondary, TargetTable,
 };
 pub use sink::{Sink, SinkTx, Written};
 pub use source::{ChunkReader, Lag, Read, ReadLimits, Source, StreamStart};

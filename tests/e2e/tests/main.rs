@@ -11,6 +11,7 @@ mod documents;
 mod full_disk;
 mod harness;
 mod huge;
+mod indexes;
 mod kills;
 mod large;
 mod outages;

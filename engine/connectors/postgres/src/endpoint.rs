@@ -4,9 +4,9 @@ use std::sync::Arc;
 
 use async_trait::async_trait;
 use sluice_types::ports::{
-    Capabilities, Discovered, Endpoint, LineContext, Readers, Retained, Sink, Source, TargetTable,
+    Capabilities, Discovered, Endpoint, LineContext, Readers, Retained, Secondary, Sink, Source, TargetTable,
 };
-use sluice_types::{Finding, Result, Severity, TablePattern};
+use sluice_types::{Finding, Result, TableId, TablePattern};
 use tokio::sync::Semaphore;
 
 use crate::config::{KIND, Server};
@@ -68,11 +68,7 @@ impl Endpoint for Database {
     }
 
     async fn check_source(&self, readers: &Readers, tables: &[TargetTable]) -> Result<Vec<Finding>> {
-        let mut findings = preflight::check(self, readers, tables).await?;
-        if findings.iter().all(|finding| finding.severity != Severity::Error) {
-            findings.extend(secondary::left_behind(self, tables).await?);
-        }
-        Ok(findings)
+        preflight::check(self, readers, tables).await
     }
 
     async fn check_target(&self, tables: &[TargetTable]) -> Result<Vec<Finding>> {
@@ -81,6 +77,18 @@ impl Endpoint for Database {
 
     async fn retained(&self, line: &LineContext) -> Result<Option<Retained>> {
         retained::look(self, line).await
+    }
+
+    async fn secondaries(&self, tables: &[TableId]) -> Result<Vec<Secondary>> {
+        secondary::of_source(self, tables).await
+    }
+
+    async fn lacking(&self, wanted: &[Secondary]) -> Result<Vec<(TableId, String)>> {
+        secondary::lacking(self, wanted).await
+    }
+
+    async fn make(&self, statement: &str) -> Result<()> {
+        secondary::make(self, statement).await
     }
 
     async fn source(&self, line: &LineContext) -> Result<Box<dyn Source>> {

@@ -115,6 +115,14 @@ pub enum Command {
         #[arg(long = "table", value_name = "TABLE")]
         tables: Vec<String>,
     },
+    /// Make the source's secondary indexes, unique constraints, checks and foreign keys at a target of the same kind (PostgreSQL)
+    ///
+    /// Once the first copy is done: a copy into indexes takes longer. `check` lists the statements. What is there already is left
+    /// alone, so it can be run again; a statement that fails is told, and the others are run.
+    Indexes {
+        /// Which pipeline; all when none is named
+        pipeline: Option<String>,
+    },
     /// Print the JSON Schema of the configuration file, for editors
     Schema,
     /// Look at plugins and change their versions

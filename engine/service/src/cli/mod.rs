@@ -60,6 +60,7 @@ async fn run(common: &Common, command: Command) -> Result<(), Failure> {
         Command::Sync { pipelines, take_over, drop_slot } => {
             sync::sync(common, &pipelines, take_over, drop_slot).await
         }
+        Command::Indexes { pipeline } => check::indexes(common, pipeline.as_deref()).await,
         Command::Serve { take_over, listen } => serve::serve(common, listen, take_over).await,
         Command::Status => status::status(common),
         Command::Pause { pipeline, ddl, tables, reason } => {

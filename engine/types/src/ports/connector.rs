@@ -5,7 +5,7 @@ use std::sync::Arc;
 use async_trait::async_trait;
 
 use super::{Clock, Sink, Source, SpillRoom};
-use crate::error::{Error, Finding, Result};
+use crate::error::{Error, ErrorKind, Finding, Result};
 use crate::ids::{InstallId, PipelineId};
 use crate::schema::{TableId, TablePattern, TableSchema};
 use crate::settings::Settings;
@@ -70,6 +70,28 @@ pub struct Readers {
     pub configured: Vec<PipelineId>,
 }
 
+/// An index or a constraint of a table that a table which sluice makes does not get.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Secondary {
+    /// The table.
+    pub table: TableId,
+    /// Its name; no other of the same table has it.
+    pub name: String,
+    /// The table's columns that it depends on.
+    pub columns: Vec<String>,
+    /// Of a foreign key: the table that it refers to, and the columns there.
+    pub refers_to: Option<(TableId, Vec<String>)>,
+    /// The statement that makes it, with [`Secondary::TABLE`] and [`Secondary::PARENT`] in the places of the two tables' names.
+    pub statement: String,
+}
+
+impl Secondary {
+    /// Stands for the name of the table.
+    pub const TABLE: char = '\u{1}';
+    /// Stands for the name of the table that a foreign key refers to.
+    pub const PARENT: char = '\u{2}';
+}
+
 /// A table that a source has.
 #[derive(Clone, Debug)]
 pub struct Discovered {
@@ -122,6 +144,25 @@ pub trait Endpoint: Send + Sync {
     async fn retained(&self, line: &LineContext) -> Result<Option<Retained>> {
         let _ = line;
         Ok(None)
+    }
+
+    /// The indexes and constraints of these tables that are no part of what [`Sink::prepare`] makes of them.
+    async fn secondaries(&self, tables: &[TableId]) -> Result<Vec<Secondary>> {
+        let _ = tables;
+        Ok(Vec::new())
+    }
+
+    /// Which of these, of another database of the same kind, this one does not have: each with the statement that makes it here.
+    /// `table` and `refers_to` name tables of this database, which need not be there yet.
+    async fn lacking(&self, wanted: &[Secondary]) -> Result<Vec<(TableId, String)>> {
+        let _ = wanted;
+        Ok(Vec::new())
+    }
+
+    /// Runs a statement of [`Endpoint::lacking`]; it may take as long as it takes.
+    async fn make(&self, statement: &str) -> Result<()> {
+        let _ = statement;
+        Err(Error::new(ErrorKind::NotBuilt, "this kind of database has no indexes that sluice makes"))
     }
 
     /// Opens a source for one line.

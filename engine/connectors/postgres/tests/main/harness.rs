@@ -9,9 +9,7 @@ use sluice_kit::Statement;
 use sluice_kit::conformance::{Harness, NativeValue};
 use sluice_postgres::Connector;
 use sluice_servers::Postgres;
-use sluice_types::ports::{
-    Clock, Connector as _, Endpoint, LineContext, Readers, Sink, SpillRoom, TargetTable,
-};
+use sluice_types::ports::{Clock, Connector as _, Endpoint, LineContext, Sink, SpillRoom, TargetTable};
 use sluice_types::{ColumnType, Settings, TableId, TableSchema, Value};
 
 pub struct RealClock;
@@ -24,11 +22,6 @@ impl Clock for RealClock {
     async fn sleep_ms(&self, ms: u64) {
         tokio::time::sleep(Duration::from_millis(ms)).await;
     }
-}
-
-/// No lines that a check is about.
-pub fn readers() -> Readers {
-    Readers { install: line("").install, lines: vec![], configured: vec![] }
 }
 
 pub fn line(pipeline: &str) -> LineContext {

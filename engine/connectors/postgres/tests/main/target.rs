@@ -3,7 +3,7 @@
 use serde_json::json;
 use sluice_servers::{PASSWORD, Postgres, PostgresOptions};
 use sluice_types::ports::TargetTable;
-use sluice_types::{ErrorKind, Finding, Severity};
+use sluice_types::{ErrorKind, Finding, Severity, TableId};
 
 use crate::harness::{Place, endpoint, endpoint_with, line, target};
 use crate::sink::{numbers, schema};
@@ -153,7 +153,7 @@ async fn servers_that_can_not_be_reached_or_written() {
         ("postgres://postgres:wrong@127.0.0.1:1/d?connect_timeout=2".to_string(), "unreachable"),
         (format!("postgres://postgres:wrong@127.0.0.1:{port}/{}", place.database), "authentication"),
         (format!("postgres://nobody:wrong@127.0.0.1:{port}/{}", place.database), "authentication"),
-        (place.server.url("nowhere"), "unreachable"),
+        (place.server.url("nowhere"), "config-invalid"),
         (format!("{}?sslmode=require", place.url()), "authentication"),
     ] {
         let found = findings(&url, &[]).await;
@@ -198,18 +198,22 @@ async fn what_a_copy_leaves_behind_is_listed_as_statements() {
     let tables = "CREATE TABLE p(id bigint PRIMARY KEY, u bigint, a text);
                   CREATE TABLE t(id bigint PRIMARY KEY, u bigint REFERENCES p, a text CHECK (a <> '') UNIQUE)";
     let place = Place::with(&format!("{tables}; CREATE INDEX \"t by u\" ON t(u) WHERE u > 0"));
-    let found = place
-        .endpoint()
-        .check_source(&crate::harness::readers(), &[target(&numbers("p")), target(&numbers("t"))])
-        .await
-        .unwrap();
-    let left: Vec<&Finding> = found.iter().filter(|finding| finding.code == "not-made").collect();
-    assert_eq!(left.len(), 1, "{found:?}");
-    // The statements make it so.
+    let tables = [TableId::new("public", "p"), TableId::new("public", "t")];
+    let all = place.endpoint().secondaries(&tables).await.unwrap();
+    let names: Vec<&str> = all.iter().map(|one| one.name.as_str()).collect();
+    assert_eq!(names, ["t by u", "t_a_check", "t_a_key", "t_u_fkey"]);
+    assert_eq!(all[0].columns, ["u"]);
+    assert_eq!(all[3].refers_to, Some((tables[0].clone(), vec!["id".to_string()])));
+    // The statements make it so, and once.
     let copy = Place::with(
         "CREATE TABLE p(id bigint PRIMARY KEY, u bigint, a text); CREATE TABLE t(id bigint PRIMARY KEY, u bigint, a text)",
     );
-    copy.sql(left[0].remedy.split_once(": ").unwrap().1);
+    let lacking = copy.endpoint().lacking(&all).await.unwrap();
+    assert_eq!(lacking.len(), 4, "{lacking:?}");
+    for (_, statement) in lacking {
+        copy.endpoint().make(&statement).await.unwrap();
+    }
+    assert_eq!(copy.endpoint().lacking(&all).await.unwrap(), []);
     let shape = "SELECT pg_get_indexdef(indexrelid) FROM pg_index WHERE indrelid = 'public.t'::regclass
                  UNION SELECT pg_get_constraintdef(oid) FROM pg_constraint WHERE conrelid = 'public.t'::regclass ORDER BY 1";
     assert_eq!(copy.rows(shape), place.rows(shape));
