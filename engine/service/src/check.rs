@@ -220,7 +220,7 @@ impl Checker<'_> {
         let answers = checked.is_ok();
         self.findings.extend(checked.map_or_else(|error| at(&error), |found| located(found, database)));
         if answers {
-            let names = (line.pipeline.as_str(), &*line.spec.pipeline.0);
+            let names = (line.pipeline.as_str(), &line.spec.pipeline);
             self.secondary(names, (&line.source, &line.target), database, made).await;
         }
     }

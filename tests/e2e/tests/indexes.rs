@@ -33,6 +33,7 @@ fn what_a_copy_leaves_behind_is_made_on_request() {
     let checked = site.sluice(&["check"]).ended_with(0);
     checked.says(&["not-made", "sluice indexes copy", "not-carried", "by_other"]);
     checked.says(&wanted);
+    site.sluice(&["indexes", "copy"]).ended_with(1).says(&["FAILED", "the first copy of copy is not done"]);
     let serve = Serve::start(&site);
     serve.caught_up();
     // Somebody is faster with one name, and for another thing.

@@ -33,28 +33,19 @@ fn ends_equal(site: &Site, source: &Database, target: &Database, serve: &Serve, 
 
 /// Stops or kills a database's server, which nobody else uses, and starts it again after a while.
 fn restart(database: &Database, random: &mut Random) {
+    // How long it is away: not a wait for anything.
     let pause = Duration::from_millis(random.below(500));
-    let killed = random.once_in(2);
-    match database {
-        Database::Postgres { server, .. } => {
-            if killed {
-                server.kill()
-            } else {
-                server.stop()
-            }
-            std::thread::sleep(pause);
-            server.start_again();
-        }
-        Database::Mongo { server, .. } => {
-            if killed {
-                server.kill()
-            } else {
-                server.stop()
-            }
-            std::thread::sleep(pause);
-            server.start_again();
-        }
-        Database::Sqlite(_) => panic!("there is no server"),
+    let away = |leave: &dyn Fn(), come_back: &dyn Fn()| {
+        leave();
+        std::thread::sleep(pause);
+        come_back();
+    };
+    match (database, random.once_in(2)) {
+        (Database::Postgres { server, .. }, true) => away(&|| server.kill(), &|| server.start_again()),
+        (Database::Postgres { server, .. }, false) => away(&|| server.stop(), &|| server.start_again()),
+        (Database::Mongo { server, .. }, true) => away(&|| server.kill(), &|| server.start_again()),
+        (Database::Mongo { server, .. }, false) => away(&|| server.stop(), &|| server.start_again()),
+        (Database::Sqlite(_), _) => panic!("there is no server"),
     }
 }
 

@@ -6,7 +6,7 @@ use async_trait::async_trait;
 use sluice_types::ports::{
     Capabilities, Discovered, Endpoint, LineContext, Readers, Retained, Secondary, Sink, Source, TargetTable,
 };
-use sluice_types::{Finding, Result, TableId, TablePattern};
+use sluice_types::{Finding, PipelineId, Result, TableId, TablePattern};
 use tokio::sync::Semaphore;
 
 use crate::config::{KIND, Server};
@@ -87,8 +87,8 @@ impl Endpoint for Database {
         secondary::lacking(self, wanted).await
     }
 
-    async fn make(&self, statement: &str) -> Result<()> {
-        secondary::make(self, statement).await
+    async fn make(&self, line: &PipelineId, statement: &str) -> Result<()> {
+        secondary::make(self, line, statement).await
     }
 
     async fn source(&self, line: &LineContext) -> Result<Box<dyn Source>> {

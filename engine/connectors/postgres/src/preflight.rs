@@ -48,6 +48,7 @@ const OWN_SLOTS: &str = "\
 const RIGHTS: &str = "\
     SELECT pg_catalog.has_table_privilege(c.oid, 'SELECT') AND pg_catalog.has_schema_privilege(c.relnamespace, 'USAGE'), \
            pg_catalog.pg_has_role(c.relowner, 'USAGE'), pg_catalog.pg_get_userbyid(c.relowner)::text, \
+           coalesce((SELECT rolsuper FROM pg_catalog.pg_roles WHERE oid = c.relowner), true), \
            pg_catalog.row_security_active(c.oid) \
     FROM pg_catalog.pg_class c WHERE c.oid = $1";
 
@@ -207,8 +208,8 @@ async fn look_at_table(
     let row = session.query_one(RIGHTS, &[&table.oid]).await;
     let row = row.map_err(|error| server.failed(&error, "the catalogue can't be read"))?;
     let (user, name) = (quote(&server.user), table.qualified());
-    let (may_read, owns, owner, hidden): (bool, bool, &str, bool) =
-        (row.get(0), row.get(1), row.get(2), row.get(3));
+    let (may_read, owns, owner, of_superuser, hidden): (bool, bool, &str, bool, bool) =
+        (row.get(0), row.get(1), row.get(2), row.get(3), row.get(4));
     let mut error = |bad: bool, what: String, remedy: String| {
         if bad {
             findings.push(Finding::error(ErrorKind::Permission, &wanted.path, what, remedy));
@@ -220,7 +221,12 @@ async fn look_at_table(
     );
     error(!may_read, format!("the role may not read {}", table.id), remedy);
     let what = format!("only its owner may publish {}", table.id);
-    error(!owns, what, format!("GRANT {} TO {user}", quote(owner)));
+    // Who is a member of a superuser's role can do what that can.
+    let remedy = match of_superuser {
+        true => format!("ALTER TABLE {name} OWNER TO {user}"),
+        false => format!("GRANT {} TO {user}", quote(owner)),
+    };
+    error(!owns, what, remedy);
     let what = format!("row policies hide rows of {} from the role", table.id);
     error(hidden, what, format!("ALTER ROLE {user} BYPASSRLS"));
     let mut warn = |code, bad: bool, what: String, remedy: &str| {

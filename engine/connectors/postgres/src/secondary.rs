@@ -2,14 +2,16 @@
 //! a copy into indexes takes longer and tables of a snapshot come in any order; here are the statements that make the rest.
 
 use sluice_types::ports::Secondary;
-use sluice_types::{Result, TableId};
+use sluice_types::{Error, ErrorKind, PipelineId, Result, TableId};
 use tokio_postgres::{Error as PgError, Row};
 
+use crate::checkpoint;
 use crate::endpoint::Database;
 use crate::session::Role;
 use crate::table;
 
-/// Indexes that are no constraint's, constraints that have one, checks and foreign keys, last. Names of tables are left open.
+/// Indexes that are no constraint's, constraints that have one, checks and foreign keys, last. Names of tables are left open. What
+/// names no column depends on the row as a whole, so on all of them.
 const SECONDARIES: &str = "
 WITH wanted AS (
     SELECT w.at, c.oid
@@ -17,24 +19,28 @@ WITH wanted AS (
     JOIN pg_catalog.pg_namespace n ON n.nspname = w.nspname
     JOIN pg_catalog.pg_class c ON c.relnamespace = n.oid AND c.relname = w.relname)
 SELECT w.at, 0 AS rank, ic.relname::text AS name,
-       ARRAY(SELECT DISTINCT a.attname::text
-             FROM pg_catalog.pg_depend d
-             JOIN pg_catalog.pg_attribute a ON a.attrelid = d.refobjid AND a.attnum = d.refobjsubid
-             WHERE d.classid = 'pg_catalog.pg_class'::regclass AND d.objid = i.indexrelid
-               AND d.refclassid = 'pg_catalog.pg_class'::regclass AND d.refobjid = w.oid AND d.refobjsubid > 0) AS columns,
+       ARRAY(SELECT a.attname::text FROM pg_catalog.pg_attribute a
+             WHERE a.attrelid = w.oid AND a.attnum > 0 AND NOT a.attisdropped
+               AND (named.numbers IS NULL OR a.attnum = ANY (named.numbers))) AS columns,
        NULL::text AS parent_schema, NULL::text AS parent_name, NULL::text[] AS parent_columns,
-       CASE WHEN i.indisunique THEN 'CREATE UNIQUE INDEX ' ELSE 'CREATE INDEX ' END
-           || pg_catalog.quote_ident(ic.relname) || ' ON ' || chr(1)
-           || substr(def.sql, strpos(def.sql, ' USING ')) AS statement
+       made.sql || chr(1) || substr(def.sql, length(made.sql || own.sql) + 1) AS statement
 FROM wanted w
 JOIN pg_catalog.pg_index i ON i.indrelid = w.oid
 JOIN pg_catalog.pg_class ic ON ic.oid = i.indexrelid
 CROSS JOIN LATERAL (SELECT pg_catalog.pg_get_indexdef(i.indexrelid)) def(sql)
+CROSS JOIN LATERAL (
+    SELECT array_agg(d.refobjsubid) FROM pg_catalog.pg_depend d
+    WHERE d.classid = 'pg_catalog.pg_class'::regclass AND d.objid = i.indexrelid
+      AND d.refclassid = 'pg_catalog.pg_class'::regclass AND d.refobjid = w.oid AND d.refobjsubid > 0) named(numbers)
+CROSS JOIN LATERAL (SELECT CASE WHEN i.indisunique THEN 'CREATE UNIQUE INDEX ' ELSE 'CREATE INDEX ' END
+    || pg_catalog.quote_ident(ic.relname) || ' ON ') made(sql)
+CROSS JOIN LATERAL (SELECT CASE WHEN ic.relkind = 'I' THEN 'ONLY ' ELSE '' END || w.oid::regclass) own(sql)
 WHERE NOT i.indisprimary AND i.indisvalid
   AND NOT EXISTS (SELECT FROM pg_catalog.pg_constraint k WHERE k.conindid = i.indexrelid AND k.conrelid = w.oid)
 UNION ALL
 SELECT w.at, CASE k.contype WHEN 'f' THEN 2 ELSE 1 END, k.conname::text,
-       ARRAY(SELECT a.attname::text FROM pg_catalog.pg_attribute a WHERE a.attrelid = w.oid AND a.attnum = ANY (k.conkey)),
+       ARRAY(SELECT a.attname::text FROM pg_catalog.pg_attribute a
+             WHERE a.attrelid = w.oid AND a.attnum > 0 AND NOT a.attisdropped AND (k.conkey IS NULL OR a.attnum = ANY (k.conkey))),
        pn.nspname::text, pc.relname::text,
        ARRAY(SELECT a.attname::text FROM pg_catalog.pg_attribute a WHERE a.attrelid = pc.oid AND a.attnum = ANY (k.confkey)),
        'ALTER TABLE ' || chr(1) || ' ADD CONSTRAINT ' || pg_catalog.quote_ident(k.conname) || ' '
@@ -107,10 +113,21 @@ pub(crate) async fn lacking(database: &Database, wanted: &[Secondary]) -> Result
     Ok(lacking)
 }
 
-/// Makes one.
-pub(crate) async fn make(database: &Database, statement: &str) -> Result<()> {
+/// Makes one, if the line's first copy is done: until then its rows are of different moments.
+pub(crate) async fn make(database: &Database, line: &PipelineId, statement: &str) -> Result<()> {
     let session = database.server.connect(Role::Writer).await?;
     let failed = |error: PgError| database.server.failed(&error, "an index or a constraint can't be made");
+    let stored = match checkpoint::is_there(&session).await.map_err(failed)? {
+        true => checkpoint::read(&session, line).await.map_err(failed)?,
+        false => None,
+    };
+    let stored = stored.map(|text| checkpoint::parse(&text)).transpose()?;
+    if !stored.is_some_and(|stored| stored.snapshot.is_ready(&stored.position)) {
+        let what = format!("the first copy of {line} is not done, and its rows may be of different moments");
+        let remedy =
+            "Run it once the target is consistent: `sluice status` says so, and `sluice sync` ends then";
+        return Err(database.server.at(Error::new(ErrorKind::Busy, what).remedy(remedy)));
+    }
     session.batch_execute(FREELY).await.map_err(failed)?;
     session.batch_execute(statement).await.map_err(failed)
 }

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use sluice_types::ports::{Endpoint, Secondary};
-use sluice_types::{Finding, TableId, TableSchema};
+use sluice_types::{Finding, PipelineId, TableId, TableSchema};
 
 use super::{Checker, findings_of};
 
@@ -18,7 +18,7 @@ pub(super) struct Made {
 /// What a target lacks.
 pub struct Lacking {
     /// What the line is filed under.
-    pub line: String,
+    pub line: PipelineId,
     /// The name of the pipeline in the configuration.
     pub pipeline: String,
     /// The target.
@@ -56,7 +56,7 @@ impl Checker<'_> {
     /// One line, whose tables are made so.
     pub(super) async fn secondary(
         &mut self,
-        (pipeline, line): (&str, &str),
+        (pipeline, line): (&str, &PipelineId),
         (source, target): (&Arc<dyn Endpoint>, &Arc<dyn Endpoint>),
         database: &str,
         tables: BTreeMap<TableId, Made>,
@@ -104,7 +104,7 @@ impl Checker<'_> {
             }
         }
         self.lacking.push(Lacking {
-            line: line.to_string(),
+            line: line.clone(),
             pipeline: pipeline.to_string(),
             target: target.clone(),
             statements: lacking.into_iter().map(|(_, statement)| statement).collect(),

@@ -117,8 +117,9 @@ pub enum Command {
     },
     /// Make the source's secondary indexes, unique constraints, checks and foreign keys at a target of the same kind (PostgreSQL)
     ///
-    /// Once the first copy is done: a copy into indexes takes longer. `check` lists the statements. What is there already is left
-    /// alone, so it can be run again; a statement that fails is told, and the others are run.
+    /// Once the first copy is done: a copy into indexes takes longer. `check` lists the statements. What is there already (by its name) is
+    /// left alone, so it can be run again; a statement that fails is told, and the others are run. While an index is made, the
+    /// pipeline's writes to that table wait, and are tried again.
     Indexes {
         /// Which pipeline; all when none is named
         pipeline: Option<String>,

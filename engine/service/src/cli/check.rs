@@ -28,7 +28,7 @@ pub async fn indexes(common: &Common, pipeline: Option<&str>) -> Result<(), Fail
         out::line(&report);
         return Err(Failure::Told);
     }
-    let meant = |one: &&Lacking| pipeline.is_none_or(|name| one.pipeline == name || one.line == name);
+    let meant = |one: &&Lacking| pipeline.is_none_or(|name| one.pipeline == name || &*one.line.0 == name);
     let lacking: Vec<&Lacking> = lacking.iter().filter(meant).collect();
     if let (true, Some(name)) = (lacking.is_empty(), pipeline) {
         let what = format!("no pipeline `{name}` has a target of its source's kind");
@@ -37,7 +37,7 @@ pub async fn indexes(common: &Common, pipeline: Option<&str>) -> Result<(), Fail
     let mut failed = false;
     for one in lacking {
         for statement in &one.statements {
-            match one.target.make(statement).await {
+            match one.target.make(&one.line, statement).await {
                 Ok(()) => out::line(format_args!("{}: {statement}", one.line)),
                 Err(error) => {
                     failed = true;

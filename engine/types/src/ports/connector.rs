@@ -159,9 +159,10 @@ pub trait Endpoint: Send + Sync {
         Ok(Vec::new())
     }
 
-    /// Runs a statement of [`Endpoint::lacking`]; it may take as long as it takes.
-    async fn make(&self, statement: &str) -> Result<()> {
-        let _ = statement;
+    /// Runs a statement of [`Endpoint::lacking`] for a line that writes here; it may take as long as it takes. `busy` while the
+    /// line's first copy is not done.
+    async fn make(&self, line: &PipelineId, statement: &str) -> Result<()> {
+        let _ = (line, statement);
         Err(Error::new(ErrorKind::NotBuilt, "this kind of database has no indexes that sluice makes"))
     }
 

@@ -197,21 +197,26 @@ async fn tls_in_every_mode() {
 async fn what_a_copy_leaves_behind_is_listed_as_statements() {
     let tables = "CREATE TABLE p(id bigint PRIMARY KEY, u bigint, a text);
                   CREATE TABLE t(id bigint PRIMARY KEY, u bigint REFERENCES p, a text CHECK (a <> '') UNIQUE)";
-    let place = Place::with(&format!("{tables}; CREATE INDEX \"t by u\" ON t(u) WHERE u > 0"));
+    let place = Place::with(&format!(
+        "{tables}; CREATE INDEX \"t USING u\" ON t(u) WHERE u > 0; CREATE INDEX whole ON t((t IS NOT NULL))"
+    ));
     let tables = [TableId::new("public", "p"), TableId::new("public", "t")];
     let all = place.endpoint().secondaries(&tables).await.unwrap();
     let names: Vec<&str> = all.iter().map(|one| one.name.as_str()).collect();
-    assert_eq!(names, ["t by u", "t_a_check", "t_a_key", "t_u_fkey"]);
+    assert_eq!(names, ["t USING u", "whole", "t_a_check", "t_a_key", "t_u_fkey"]);
     assert_eq!(all[0].columns, ["u"]);
-    assert_eq!(all[3].refers_to, Some((tables[0].clone(), vec!["id".to_string()])));
+    assert_eq!(all[1].columns, ["id", "u", "a"], "it depends on the row as a whole");
+    assert_eq!(all[4].refers_to, Some((tables[0].clone(), vec!["id".to_string()])));
     // The statements make it so, and once.
     let copy = Place::with(
         "CREATE TABLE p(id bigint PRIMARY KEY, u bigint, a text); CREATE TABLE t(id bigint PRIMARY KEY, u bigint, a text)",
     );
     let lacking = copy.endpoint().lacking(&all).await.unwrap();
-    assert_eq!(lacking.len(), 4, "{lacking:?}");
+    assert_eq!(lacking.len(), 5, "{lacking:?}");
+    let early = copy.endpoint().make(&"p".into(), &lacking[0].1).await.unwrap_err();
+    assert!(early.kind() == ErrorKind::Busy && early.what().contains("first copy"), "{early}");
     for (_, statement) in lacking {
-        copy.endpoint().make(&statement).await.unwrap();
+        copy.sql(&statement);
     }
     assert_eq!(copy.endpoint().lacking(&all).await.unwrap(), []);
     let shape = "SELECT pg_get_indexdef(indexrelid) FROM pg_index WHERE indrelid = 'public.t'::regclass

@@ -75,10 +75,13 @@ async fn rights_of_the_role_and_tables() {
         ("make a publication", "GRANT CREATE ON DATABASE \"shop\""),
         ("heartbeats", "GRANT EXECUTE"),
         ("may not read", "GRANT SELECT ON \"public\".\"t\""),
-        ("only its owner", "GRANT \"postgres\" TO \"weak\""),
+        ("only its owner", "ALTER TABLE \"public\".\"t\" OWNER TO \"weak\""),
     ] {
         assert!(remedy(&place, "weak", about).await.contains(statement), "{about}");
     }
+    // A superuser's role is nothing to be a member of; another one's is.
+    place.sql("CREATE ROLE team; ALTER TABLE t OWNER TO team");
+    assert_eq!(remedy(&place, "weak", "only its owner").await, "GRANT \"team\" TO \"weak\"");
 }
 
 #[tokio::test(flavor = "multi_thread")]
