@@ -1,7 +1,7 @@
 //! The straight line: one batch, one function.
 
 use std::sync::Arc;
-use std::sync::atomic::Ordering::Relaxed;
+use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 
 use sluice_types::ports::Sink;
 use sluice_types::{Checkpoint, Error, ErrorKind, Key, Position, Result, TableId};
@@ -28,6 +28,9 @@ pub(crate) struct Run {
     writer: Writer,
     large: Large,
     pace: Arc<Pace>,
+    closely: Arc<AtomicBool>,
+    /// All pieces of a transaction were written, and together they break a constraint.
+    unsettled: bool,
     /// What was read with the last batch and goes into the next.
     carried: Option<Work>,
     /// Where the line ends by itself.
@@ -55,6 +58,8 @@ impl Run {
             writer,
             large: Large::new(context.spec.large_transactions, in_parts, context.pace.clone()),
             pace: context.pace.clone(),
+            closely: context.closely.clone(),
+            unsettled: false,
             carried: None,
             head,
             checkpoint,
@@ -93,8 +98,14 @@ impl Run {
         reached && snapshot.is_ready(position)
     }
 
-    /// What the target did not take is tried again from the checkpoint, with less in each transaction.
+    /// What the target did not take is tried again from the checkpoint, with less in each transaction; what breaks a constraint
+    /// only as a whole, piece by piece.
     fn paced(&self, error: Error) -> Error {
+        if self.unsettled && error.kind().heals_by_others() {
+            self.closely.store(true, Relaxed);
+            let what = "a large transaction as a whole breaks a constraint of the target";
+            return Error::new(ErrorKind::Busy, what).because(error);
+        }
         let too_large = error.kind() == ErrorKind::TransactionTooLarge;
         if too_large && !self.large.goes_in_parts() || !self.pace.failed(error.kind()) {
             return error;
@@ -133,12 +144,17 @@ impl Run {
         let started = work.read_micros;
         let (mut rows, mut bytes) = (0, 0);
         let mut tx = self.sink.begin().await?;
+        let (mut in_pieces, closely) = (false, self.closely.load(Relaxed));
         let gathers = self.pace.batch(self.spec.batch).bytes.get() as u64;
         loop {
             // The next transaction that does not come in one piece waits for another batch: one after the other they would keep
             // the target's transaction open for ever.
             if bytes + work.weight as u64 >= gathers {
                 self.carried = work.split_open().or(self.carried.take());
+            }
+            in_pieces |= work.is_open();
+            if in_pieces && !closely {
+                tx.put_off();
             }
             let written = self.writer.write(&mut *tx, work, &self.feed, &self.checkpoint, *patient).await?;
             // Written events have been taken out of the work, and the checkpoint is about to move on.
@@ -165,10 +181,18 @@ impl Run {
                 Next::Piece => *work = self.feed.next_piece().await?,
             }
         }
+        if in_pieces && !closely {
+            let settled = tx.settle().await;
+            self.unsettled = settled.is_err();
+            settled?;
+        }
         let epoch = self.checkpoint.epoch;
         tx.save(&self.checkpoint, Some(epoch)).await?; // I2: data and checkpoint in one transaction.
         tx.commit().await?;
         self.pace.committed();
+        if in_pieces {
+            self.closely.store(false, Relaxed);
+        }
         let again = matches!(work.passage, Passage::Postponed(_));
         self.feed.postponed(&self.checkpoint.snapshot.postponed, again);
         self.feed.durable(&self.checkpoint.position); // I1: confirmed only now.

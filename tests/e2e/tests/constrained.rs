@@ -66,6 +66,48 @@ fn postgres_to_postgres() {
     refused_soon(&Database::alone_on_postgres("source"), &Database::postgres("copy"));
 }
 
+/// Deferrable foreign keys that act at the target: what a large transaction needs may come in its last piece.
+#[test]
+fn children_before_their_parents_in_one_large_transaction() {
+    let tables = "
+        CREATE TABLE parents (id integer PRIMARY KEY, name text);
+        CREATE TABLE children (id integer PRIMARY KEY, parent integer";
+    let source = Database::alone_on_postgres("source");
+    source.sql(&format!("{tables})"));
+    let target = Database::postgres("copy");
+    target.sql(&format!("{tables} REFERENCES parents DEFERRABLE)"));
+    let site = Site::new();
+    let acting = target.settings().replacen("{ ", "{ fire_triggers: true, ", 1);
+    let pipeline = "on_error: { retries: 1, base_ms: 10 }\nbatch: { rows: 100 }\n\
+                    tables: [{ from: children }, { from: parents }]";
+    site.configure_between(&source.settings(), &acting, pipeline);
+    site.sluice(&["sync", "copy"]).ended_with(0);
+
+    source.sql(
+        "BEGIN; INSERT INTO children SELECT n, n % 500 FROM generate_series(1, 3000) n;
+         INSERT INTO parents SELECT n, 'x' FROM generate_series(0, 499) n; COMMIT",
+    );
+    site.sluice(&["sync", "copy"]).ended_with(0);
+    assert_eq!(target.one("SELECT count(*) FROM children"), "3000");
+    let listed =
+        || site.sluice(&["dlq", "list", "copy", "--json"]).ended_with(0).json()["dead_letters"].clone();
+    assert_eq!(listed(), serde_json::json!([]));
+
+    // And one whose parent never comes: it alone is put aside.
+    source.sql(
+        "BEGIN; INSERT INTO children SELECT n, n % 500 FROM generate_series(3001, 4000) n;
+         INSERT INTO children VALUES (5000, 777);
+         INSERT INTO children SELECT n, n % 500 FROM generate_series(4001, 4900) n; COMMIT",
+    );
+    site.sluice(&["sync", "copy"]).ended_with(0);
+    assert_eq!(target.one("SELECT count(*) FROM children"), "4900");
+    let letters = listed();
+    assert_eq!(
+        (letters.as_array().map(Vec::len), letters[0]["code"].as_str()),
+        (Some(1), Some("constraint"))
+    );
+}
+
 /// The target's own commits move the log of the source.
 #[test]
 fn postgres_to_the_same_server() {

@@ -43,6 +43,7 @@ pub enum Call {
     // its transaction
     Current,
     Write,
+    Settle,
     Savepoint,
     Rollback,
     Save,

@@ -286,6 +286,14 @@ impl SinkTx for HastyTx<'_> {
         Ok(written)
     }
 
+    fn put_off(&mut self) {
+        self.inner.put_off();
+    }
+
+    async fn settle(&mut self) -> Result<()> {
+        self.inner.settle().await
+    }
+
     async fn savepoint(&mut self) -> Result<()> {
         self.savepoint = self.events.len();
         self.inner.savepoint().await

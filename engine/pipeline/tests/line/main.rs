@@ -5,5 +5,6 @@ mod commands;
 mod errors;
 mod flow;
 mod pace;
+mod put_off;
 mod retained;
 mod world;

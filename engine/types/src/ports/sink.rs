@@ -74,6 +74,16 @@ pub trait SinkTx: Send {
     /// error the transaction is usable again only from a savepoint.
     async fn write(&mut self, events: &[Event]) -> Result<Written>;
 
+    /// The source's transaction comes in pieces: from here on [`SinkTx::settle`] looks at the constraints that the target puts off
+    /// to the end of a transaction (deferrable ones), no longer each `write`, for a later piece may bring what an earlier one needs.
+    fn put_off(&mut self) {}
+
+    /// Looks at what was put off. `constraint`: the events as a whole break one, of which nobody knows the event; the transaction
+    /// can only be dropped then.
+    async fn settle(&mut self) -> Result<()> {
+        Ok(())
+    }
+
     /// Marks a place to go back to, in place of the last one marked.
     async fn savepoint(&mut self) -> Result<()>;
 

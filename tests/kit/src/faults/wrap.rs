@@ -228,6 +228,14 @@ impl SinkTx for FaultyTx<'_> {
         scripted(&*self.script, Call::Write, self.inner.write(events)).await
     }
 
+    fn put_off(&mut self) {
+        self.inner.put_off();
+    }
+
+    async fn settle(&mut self) -> Result<()> {
+        scripted(&*self.script, Call::Settle, self.inner.settle()).await
+    }
+
     async fn savepoint(&mut self) -> Result<()> {
         scripted(&*self.script, Call::Savepoint, self.inner.savepoint()).await
     }

@@ -29,6 +29,9 @@ pub struct Options {
     pub chunk_readers: usize,
     /// A value that the database can't hold exactly, as a target (I7).
     pub unrepresentable: Option<Value>,
+    /// Two tables of a target, of which each row of the first needs a row of the second with the same key: a constraint that is put
+    /// off until all is written.
+    pub deferred: Option<(TableId, TableId)>,
     /// Keeps the contents after each commit, for [`Database::contents_at`].
     pub history: bool,
 }
@@ -43,6 +46,7 @@ impl Default for Options {
             transaction_limit: None,
             chunk_readers: 2,
             unrepresentable: None,
+            deferred: None,
             history: false,
         }
     }

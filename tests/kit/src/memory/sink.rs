@@ -73,6 +73,7 @@ impl Sink for MemorySink {
             savepoint: None,
             failed: false,
             events: 0,
+            puts_off: false,
             _alone: alone,
         }))
     }
@@ -130,6 +131,7 @@ struct MemoryTx {
     /// An event was refused: only a rollback to the savepoint helps.
     failed: bool,
     events: usize,
+    puts_off: bool,
     _alone: OwnedMutexGuard<()>,
 }
 
@@ -139,6 +141,21 @@ impl MemoryTx {
         if self.failed {
             let what = "the transaction was used after an error without going back to the savepoint";
             return Err(Error::new(ErrorKind::Internal, what));
+        }
+        Ok(())
+    }
+
+    /// Looks at the constraint that is put off.
+    fn look(&mut self) -> Result<()> {
+        let Some((child, parent)) = &self.database.shared.options.deferred else { return Ok(()) };
+        let (Some(children), Some(parents)) = (self.tables.get(child), self.tables.get(parent)) else {
+            return Ok(());
+        };
+        if children.rows.keys().any(|key| !parents.rows.contains_key(key)) {
+            self.failed = true;
+            return Err(
+                Error::new(ErrorKind::Constraint, "a row refers to a row that is not there").at_table(child)
+            );
         }
         Ok(())
     }
@@ -254,7 +271,19 @@ impl SinkTx for MemoryTx {
                 }
             }
         }
+        if !self.puts_off {
+            self.look()?;
+        }
         Ok(written)
+    }
+
+    fn put_off(&mut self) {
+        self.puts_off = true;
+    }
+
+    async fn settle(&mut self) -> Result<()> {
+        self.usable()?;
+        self.look()
     }
 
     async fn savepoint(&mut self) -> Result<()> {

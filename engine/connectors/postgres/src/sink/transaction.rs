@@ -31,11 +31,13 @@ pub(super) struct PostgresTx<'a> {
     marked: bool,
     /// And nothing was written since.
     fresh: bool,
+    /// Deferred constraints are looked at when all pieces are written.
+    puts_off: bool,
 }
 
 impl<'a> PostgresTx<'a> {
     pub fn new(sink: &'a mut PostgresSink) -> Self {
-        PostgresTx { sink, ended: false, marked: false, fresh: false }
+        PostgresTx { sink, ended: false, marked: false, fresh: false, puts_off: false }
     }
 
     /// Folds and runs a range of events.
@@ -230,14 +232,24 @@ impl SinkTx for PostgresTx<'_> {
             return Ok(Written::default());
         }
         let written = match self.write_all(events).await {
-            Ok(done) => self.look_at_constraints().await.map(|()| done),
-            Err(error) => Err(error),
+            Ok(done) if !self.puts_off => self.look_at_constraints().await.map(|()| done),
+            other => other,
         };
         // A value that was refused here may have cut off what was being sent.
         self.sink.broken |= written.is_err();
         let Done { rows, mut partial } = written?;
         partial.sort_unstable();
         Ok(Written { rows, partial })
+    }
+
+    fn put_off(&mut self) {
+        self.puts_off = true;
+    }
+
+    async fn settle(&mut self) -> Result<()> {
+        let looked = self.look_at_constraints().await;
+        self.sink.broken |= looked.is_err();
+        looked
     }
 
     async fn savepoint(&mut self) -> Result<()> {

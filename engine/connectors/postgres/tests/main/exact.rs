@@ -260,6 +260,38 @@ async fn what_a_trigger_puts_off_is_an_events_error() {
     assert_eq!(place.rows("SELECT id FROM audit ORDER BY 1"), ["1", "3"]);
 }
 
+/// While the source's transaction goes on, what it needs may be yet to come.
+#[tokio::test(flavor = "multi_thread")]
+async fn what_is_put_off_is_looked_at_when_all_pieces_are_written() {
+    let place = Place::with(
+        "CREATE TABLE known(id bigint PRIMARY KEY, u bigint, a text);
+         CREATE TABLE t(id bigint PRIMARY KEY REFERENCES known DEFERRABLE, u bigint, a text)",
+    );
+    let (children, parents) = (numbers("t"), numbers("known"));
+    let endpoint = endpoint_with(json!({ "url": place.url(), "fire_triggers": true }));
+    let mut sink = endpoint.sink(&line("p")).await.unwrap();
+    sink.prepare(&[target(&children), target(&parents)]).await.unwrap();
+    for (known, settles) in [(1..=3, true), (4..=5, false)] {
+        let all = if settles { 1..=3 } else { 4..=6 };
+        let mut transaction = sink.begin().await.unwrap();
+        transaction.put_off();
+        for (table, ids) in [(&children, all), (&parents, known)] {
+            transaction.savepoint().await.unwrap();
+            let piece = events(table, ids.map(|id| Change::Insert(row(id, id, "x"))));
+            transaction.write(&piece).await.unwrap();
+        }
+        let settled = transaction.settle().await;
+        assert_eq!(
+            settled.map_err(|error| error.kind()),
+            if settles { Ok(()) } else { Err(ErrorKind::Constraint) }
+        );
+        if settles {
+            transaction.commit().await.unwrap();
+        }
+    }
+    assert_eq!(place.rows("SELECT id FROM t ORDER BY 1"), ["1", "2", "3"]);
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn the_event_that_brought_the_value_is_named() {
     let place = Place::new();
