@@ -20,6 +20,8 @@ pub(crate) const CONNECT_MS: u64 = 10_000;
 pub(crate) const SELECT_MS: u64 = 10_000;
 const OPERATION_MS: u64 = 90_000;
 const COMMIT_MS: u64 = 60_000;
+/// What the driver does by itself.
+const CHECK_SECS: u64 = 10;
 /// Connections of one process to one database, unless `pool` says so.
 pub(crate) const POOL_MAX: u32 = 10;
 
@@ -90,6 +92,8 @@ pub(crate) struct Pool {
     /// `None`: what the URL says, else [`POOL_MAX`].
     pub max: Option<u32>,
     pub idle: Option<Duration>,
+    /// How often each server is asked whether it is alive.
+    pub check: Option<Duration>,
 }
 
 /// `timeouts:`
@@ -286,18 +290,19 @@ fn auth(settings: &mut Settings) -> Option<Auth> {
 fn pool(settings: &mut Settings) -> Option<Pool> {
     let there = settings.has("pool");
     let Some(mut nested) = settings.take_settings("pool") else {
-        return (!there).then_some(Pool { min: None, max: None, idle: None });
+        return (!there).then_some(Pool { min: None, max: None, idle: None, check: None });
     };
     let min = nested.take_number("min", 0);
     let max = nested.take_number("max", 1);
-    let idle = nested.take_number("idle_secs", 1).map(Duration::from_secs);
+    let mut seconds = |key| nested.take_number(key, 1).map(Duration::from_secs);
+    let (idle, check) = (seconds("idle_secs"), seconds("check_secs"));
     let most = max.unwrap_or(POOL_MAX.into());
     if min.is_some_and(|min| min > most) {
         nested.reject("min", "`min` is above `max`", format!("{most} or less"));
     }
     settings.absorb(nested);
     let count = |number: u64| u32::try_from(number).unwrap_or(u32::MAX);
-    Some(Pool { min: min.map(|min| count(min.min(most))), max: max.map(count), idle })
+    Some(Pool { min: min.map(|min| count(min.min(most))), max: max.map(count), idle, check })
 }
 
 fn timeouts(settings: &mut Settings) -> Timeouts {
@@ -356,7 +361,12 @@ fn schema() -> serde_json::Value {
                 "properties": {
                     "min": { "type": "integer", "minimum": 0, "default": 0 },
                     "max": { "type": "integer", "minimum": 1, "default": POOL_MAX },
-                    "idle_secs": { "type": "integer", "minimum": 1, "description": "After how long an idle connection is closed." }
+                    "idle_secs": { "type": "integer", "minimum": 1, "description": "After how long an idle connection is closed." },
+                    "check_secs": {
+                        "type": "integer", "minimum": 1, "default": CHECK_SECS,
+                        "description": "How often each server is asked whether it is alive: when one is not, its connections are given up. \
+                                        The driver knows no lifetime of a connection."
+                    }
                 }
             },
             "timeouts": {

@@ -164,6 +164,7 @@ impl Server {
         options.min_pool_size = pool.min.or(options.min_pool_size);
         options.max_pool_size = pool.max.or(options.max_pool_size).or(Some(POOL_MAX));
         options.max_idle_time = pool.idle.or(options.max_idle_time);
+        options.heartbeat_freq = pool.check.or(options.heartbeat_freq);
         options.retry_reads = self.config.retry_reads.or(options.retry_reads);
         options.retry_writes = self.config.retry_writes.or(options.retry_writes);
         if let Some(preference) = self.config.read_preference {
@@ -285,24 +286,24 @@ mod tests {
 
     #[tokio::test]
     async fn a_key_wins_over_the_url_and_the_url_over_the_default() {
-        let url = "mongodb://h/app?maxPoolSize=7&minPoolSize=2&maxIdleTimeMS=3000&connectTimeoutMS=4000&\
+        let url = "mongodb://h/app?maxPoolSize=7&minPoolSize=2&maxIdleTimeMS=3000&heartbeatFrequencyMS=6000&connectTimeoutMS=4000&\
                    serverSelectionTimeoutMS=5000&retryWrites=false&retryReads=false&readPreference=nearest&appName=mine";
         let seconds = |seconds| Some(Duration::from_secs(seconds));
         let of_url = options(json!({ "url": url })).await;
         assert_eq!((of_url.min_pool_size, of_url.max_pool_size), (Some(2), Some(7)));
-        assert_eq!(of_url.max_idle_time, seconds(3));
+        assert_eq!((of_url.max_idle_time, of_url.heartbeat_freq), (seconds(3), seconds(6)));
         assert_eq!((of_url.connect_timeout, of_url.server_selection_timeout), (seconds(4), seconds(5)));
         assert_eq!((of_url.retry_writes, of_url.retry_reads), (Some(false), Some(false)));
         assert_eq!(of_url.app_name.as_deref(), Some("mine"));
         assert_eq!(of_url.selection_criteria, Some(criteria(ReadPreference::Nearest)));
         let of_keys = options(json!({
-            "url": url, "pool": { "min": 1, "max": 3, "idle_secs": 9 }, "retry_writes": true, "retry_reads": true,
+            "url": url, "pool": { "min": 1, "max": 3, "idle_secs": 9, "check_secs": 8 }, "retry_writes": true, "retry_reads": true,
             "timeouts": { "connect_ms": 1000, "select_ms": 2000 }, "read_preference": "secondary",
             "application_name": "ours",
         }))
         .await;
         assert_eq!((of_keys.min_pool_size, of_keys.max_pool_size), (Some(1), Some(3)));
-        assert_eq!(of_keys.max_idle_time, seconds(9));
+        assert_eq!((of_keys.max_idle_time, of_keys.heartbeat_freq), (seconds(9), seconds(8)));
         assert_eq!((of_keys.connect_timeout, of_keys.server_selection_timeout), (seconds(1), seconds(2)));
         assert_eq!((of_keys.retry_writes, of_keys.retry_reads), (Some(true), Some(true)));
         assert_eq!(of_keys.app_name.as_deref(), Some("ours"));

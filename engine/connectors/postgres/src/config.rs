@@ -335,6 +335,15 @@ mod tests {
     }
 
     #[test]
+    fn a_pool_bounds_how_many_chunks_are_read_at_once() {
+        for (max, readers) in [(1, 1), (3, 3), (50, 4)] {
+            let (server, _) = read(json!({"url": "postgres://a@h/d", "pool": {"max": max}}));
+            let endpoint = crate::endpoint::Database::new(server.unwrap());
+            assert_eq!(sluice_types::ports::Endpoint::capabilities(&endpoint).chunk_readers, readers);
+        }
+    }
+
+    #[test]
     fn what_a_slot_may_retain_has_a_warning_and_a_limit() {
         for (retained, warn, limit) in [
             (json!({}), RETAINED_WARN, None),

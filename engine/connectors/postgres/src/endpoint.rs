@@ -18,6 +18,9 @@ use crate::{preflight, retained, secondary, sink, source};
 /// The schema that a table name without one means.
 pub(crate) const DEFAULT_SCHEMA: &str = "public";
 
+/// Chunks that are read at once, at most: more readers than that only wait for the one writer.
+const CHUNK_READERS_MAX: usize = 4;
+
 /// One configured database.
 pub(crate) struct Database {
     pub server: Arc<Server>,
@@ -53,7 +56,7 @@ impl Endpoint for Database {
     fn capabilities(&self) -> Capabilities {
         Capabilities {
             default_schema: DEFAULT_SCHEMA,
-            chunk_readers: 4,
+            chunk_readers: CHUNK_READERS_MAX.min(self.server.pool.max),
             before_images: false,
             unlimited_transactions: true,
         }

@@ -75,7 +75,7 @@ impl PoolLimits {
                 "min": whole(0, MIN, "So many idle connections are kept however long they are idle."),
                 "max": whole(1, MAX, "So many connections may be in use at once by `check`, for the list of tables and to look at slots. \
                                A pipeline that runs has its own beside these: as a source up to four, and one for each chunk of a \
-                               snapshot that is read at once (`concurrency`); as a target one."),
+                               snapshot that is read at once (`concurrency`, but not more than `max`); as a target one."),
                 "idle_secs": whole(1, IDLE_SECS, "An idle connection is closed after so long."),
                 "lifetime_secs": whole(1, LIFETIME_SECS, "No connection is used again after so long."),
                 "check": { "type": "boolean", "default": true, "description": "Ask a connection whether it is alive before it is used again." }
