@@ -271,6 +271,43 @@ fn an_idle_database_keeps_no_growing_log_while_others_write() {
     serve.stop();
 }
 
+/// Nobody reads the log then, and it grows: that is when its owner has to hear of it.
+#[test]
+fn a_target_that_is_away_makes_the_log_grow_only_to_its_limit() {
+    let server = server(&["max_wal_size = '64MB'"]);
+    let source = events(&server);
+    let target = Database::alone_on_postgres("copy");
+    let Database::Postgres { server: away, .. } = &target else { unreachable!() };
+    let limits = source.settings().replacen("{ ", "{ retained: { warn: 4MiB, limit: 24MiB }, ", 1);
+    let site = Site::new();
+    site.configure_between(&limits, &target.settings(), PIPELINE);
+    let serve = Serve::start(&site);
+    serve.caught_up();
+    away.stop();
+    source.sql("UPDATE events SET body = 'unseen' WHERE id = 3");
+    let write = || {
+        server.sql(
+            "postgres",
+            "CREATE TABLE noise AS SELECT repeat(md5(i::text), 20) FROM generate_series(1, 12000) i",
+        );
+        server.sql("postgres", "DROP TABLE noise");
+    };
+    let warnings =
+        || site.log().lines().filter(|line| line.contains("WARN") && line.contains("retains")).count();
+    write();
+    wait::until("the warning", || wait::when(warnings(), |count| *count == 1));
+    write();
+    write();
+    let (code, what) = serve.paused();
+    assert_eq!(code, "retained-limit", "{what}");
+    assert!(serve.metric("sluice_source_retained_bytes") > (24 << 20) as f64);
+    assert_eq!(warnings(), 1, "{}", site.log());
+    away.start_again();
+    site.sluice(&["resume", "copy"]).ended_with(0);
+    become_equal(&source, &target);
+    serve.stop();
+}
+
 #[test]
 fn sync_ends_on_an_idle_source_and_keeps_the_slot_until_told_otherwise() {
     let server = server(&[]);
