@@ -5,8 +5,9 @@ mod session;
 mod template;
 
 use std::fs;
+use std::io::Write;
 use std::path::{Path, PathBuf};
-use std::process::Command;
+use std::process::{Command, Stdio};
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::{Mutex, MutexGuard, OnceLock};
 use std::time::Duration;
@@ -101,6 +102,19 @@ impl Postgres {
         server
     }
 
+    /// A standby of this server, which streams from it and takes queries.
+    #[track_caller]
+    pub fn standby(&self) -> Postgres {
+        let backup = self.backup("standby");
+        let standby = Self::prepare(self.installed.clone(), |data| copy(self.user, &backup, data));
+        let (host, port) = (self.socket_dir().display(), self.port());
+        let from = format!("primary_conninfo = 'host={host} port={port} user=postgres'");
+        standby.conf(&[&standby.own_place(), &from]);
+        standby.write("standby.signal", "");
+        standby.start_again();
+        standby
+    }
+
     fn prepare(installed: Installed, make_data: impl FnOnce(&Path)) -> Postgres {
         let folder = place::folder("pg");
         let user = User::for_postgres();
@@ -190,6 +204,24 @@ impl Postgres {
     /// The same, for statements that may fail.
     pub fn try_sql(&self, database: &str, statements: &str) -> Result<Rows, SqlError> {
         Session::open(self.socket_dir(), self.port(), "postgres", database)?.run(statements)
+    }
+
+    /// Runs what somebody pastes into psql: statement by statement, comments and all; or answers what psql says of the first one that
+    /// fails.
+    pub fn psql(&self, database: &str, script: &str) -> Result<(), String> {
+        let mut command = self.program("psql");
+        command.args(["-X", "-q", "-v", "ON_ERROR_STOP=1", "-d", database, "-f", "-"]);
+        command.stdin(Stdio::piped()).stdout(Stdio::null()).stderr(Stdio::piped());
+        let mut psql = command.spawn().map_err(|error| format!("psql does not start: {error}"))?;
+        if let Some(mut input) = psql.stdin.take() {
+            input.write_all(script.as_bytes()).map_err(|error| format!("psql does not read: {error}"))?;
+        }
+        let output = psql.wait_with_output().map_err(|error| format!("psql does not end: {error}"))?;
+        if output.status.success() {
+            Ok(())
+        } else {
+            Err(String::from_utf8_lossy(&output.stderr).into_owned())
+        }
     }
 
     /// The first column of the first row, as text.

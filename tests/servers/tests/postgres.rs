@@ -66,6 +66,31 @@ fn a_backup_becomes_a_server_as_it_was() {
 }
 
 #[test]
+fn a_standby_follows_and_takes_no_writes() {
+    let server = Postgres::start();
+    let standby = server.standby();
+    assert_eq!(standby.one("postgres", "SELECT pg_is_in_recovery()"), "t");
+    server.sql("postgres", "CREATE TABLE t (id int PRIMARY KEY)");
+    let started = Instant::now();
+    while standby.try_sql("postgres", "SELECT FROM t").is_err() {
+        assert!(started.elapsed() < Duration::from_secs(20), "it does not follow");
+        std::thread::sleep(Duration::from_millis(5));
+    }
+    assert_eq!(standby.try_sql("postgres", "INSERT INTO t VALUES (1)").unwrap_err().code, "25006");
+}
+
+#[test]
+fn psql_runs_statement_by_statement_what_is_pasted_into_it() {
+    let server = Postgres::start();
+    // In one message they would be one transaction, in which the first can't run.
+    server
+        .psql("postgres", "ALTER SYSTEM SET work_mem = '5MB'; SELECT pg_reload_conf(); -- and so on")
+        .unwrap();
+    let refused = server.psql("postgres", "SELECT 1; SELECT nothing").unwrap_err();
+    assert!(refused.contains("nothing"), "{refused}");
+}
+
+#[test]
 fn a_commit_can_wait_for_a_standby_that_is_not_there() {
     let server = Postgres::start_with(PostgresOptions {
         conf: vec!["synchronous_standby_names = 'nobody'".into()],
