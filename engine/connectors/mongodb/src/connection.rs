@@ -18,12 +18,12 @@ use crate::errors;
 use crate::session::InUse;
 use crate::write::Limits;
 
-/// MongoDB 5.0: fields with dots and dollars can be stored.
-pub(crate) const WIRE_VERSION_MIN: i32 = 13;
+/// MongoDB 5.0, by the number of its protocol: names inside documents may have dots and begin with dollars.
+const WIRE_VERSION_MIN: i32 = 13;
 /// How long the look at a server that is no primary may take.
 const DIAGNOSIS: Duration = Duration::from_secs(3);
 /// How a replica set is made of one server.
-pub(crate) const MAKE_REPLICA_SET: &str =
+const MAKE_REPLICA_SET: &str =
     "Start mongod with `--replSet rs0` and run `rs.initiate()` once in mongosh: one member is enough";
 
 /// One configured server, connected when it is first needed. The driver's pool is shared by all lines.
@@ -40,20 +40,33 @@ pub(crate) struct Connected {
     pub database: Database,
     pub limits: Limits,
     pub hello: Hello,
+    /// Who we are, and of which database.
+    user: Option<(String, String)>,
 }
 
 /// What a server says of itself.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug)]
 pub(crate) struct Hello {
     pub set_name: Option<String>,
     pub is_router: bool,
+    /// It does not wait for its replica set to be made.
+    pub is_initiated: bool,
     pub wire_version: i32,
 }
 
 impl Hello {
-    /// Whether it has multi-document transactions.
-    pub fn has_transactions(&self) -> bool {
-        self.set_name.is_some() || self.is_router
+    /// Why such a server can't be a target, if it can't.
+    pub fn unfit(&self) -> Option<Error> {
+        if self.wire_version < WIRE_VERSION_MIN {
+            let old = Error::new(ErrorKind::Config, "the server is older than MongoDB 5.0");
+            return Some(old.remedy("Upgrade the server to MongoDB 5.0 or newer"));
+        }
+        match self {
+            Hello { is_initiated: false, .. } => Some(not_initiated()),
+            // Routers and members of replica sets have transactions.
+            Hello { set_name: None, is_router: false, .. } => Some(standalone()),
+            _ => None,
+        }
     }
 }
 
@@ -62,15 +75,14 @@ impl Server {
         Arc::new(Server { config, writers: InUse::default(), connected: OnceCell::new() })
     }
 
-    /// The connection, made if there is none yet.
+    /// The connection, made if there is none yet, to a server that has transactions.
     pub async fn connect(&self) -> Result<&Connected> {
         self.connected.get_or_try_init(|| self.open()).await
     }
 
     async fn open(&self) -> Result<Connected> {
         let (options, _certificate) = self.options().await?;
-        let hosts = options.hosts.len();
-        let direct = hosts == 1 && options.repl_set_name.is_some();
+        let alone = options.hosts.len() == 1;
         let client = Client::with_options(options.clone())
             .map_err(|error| self.failed(&error, "the connection's settings are refused"))?;
         let admin = client.database("admin");
@@ -81,7 +93,7 @@ impl Server {
                 if let Some(error) = self.of_tls(&error, matches!(options.tls, Some(DriverTls::Enabled(_)))) {
                     return Err(error);
                 }
-                let told = if direct { diagnose(options).await } else { None };
+                let told = if alone { diagnose(options).await } else { None };
                 return Err(told.unwrap_or_else(|| self.failed(&error, "the server can't be reached")));
             }
         };
@@ -90,8 +102,16 @@ impl Server {
             document_bytes: number("maxBsonObjectSize").map_or(16 << 20, |bytes| bytes.max(0) as usize),
             statements: number("maxWriteBatchSize").map_or(100_000, |count| count.max(1) as usize),
         };
+        let hello = read_hello(&hello);
+        if let Some(unfit) = hello.unfit() {
+            // Asked again by the next one: somebody may have done what the remedy says.
+            return Err(unfit.at(|place| place.database = Some(self.config.name.clone())));
+        }
         let database = client.database(&self.config.database);
-        Ok(Connected { client, database, limits, hello: read_hello(&hello) })
+        let user = options.credential.and_then(|credential| {
+            Some((credential.username?, credential.source.unwrap_or_else(|| "admin".into())))
+        });
+        Ok(Connected { client, database, limits, hello, user })
     }
 
     /// What is to be said of an error that encryption explains. The driver has no kind for it, but the words of the TLS library.
@@ -199,7 +219,17 @@ impl Server {
 
     /// An error of this server.
     pub fn failed(&self, error: &mongodb::error::Error, what: &str) -> Error {
-        errors::failed(error, &self.config.name, &format!("{what}: {}", self.config.address))
+        let failed = errors::failed(error, &self.config.name, &format!("{what}: {}", self.config.address));
+        match self.connected.get().map(|connected| &connected.user) {
+            Some(user) if failed.kind() == ErrorKind::Permission => failed.remedy(match user {
+                Some((user, of)) => errors::grant(user, of, &self.config.database),
+                None => {
+                    "The server wants to know who is there: set `user`, `password` and `auth: { source }`"
+                        .into()
+                }
+            }),
+            _ => failed,
+        }
     }
 
     /// Runs something of the driver's within the time that one operation may take.
@@ -225,6 +255,7 @@ fn read_hello(hello: &Document) -> Hello {
     Hello {
         set_name: hello.get_str("setName").ok().map(str::to_string),
         is_router: hello.get_str("msg") == Ok("isdbgrid"),
+        is_initiated: hello.get_bool("isreplicaset") != Ok(true),
         wire_version: hello.get_i32("maxWireVersion").unwrap_or(0),
     }
 }
@@ -239,30 +270,33 @@ fn criteria(preference: ReadPreference) -> SelectionCriteria {
     })
 }
 
-/// A driver that looks for a replica set never says that the one server it knows is none. So it is asked directly.
+/// A driver that looks for a replica set never says why the one server it knows is none. So it is asked directly.
 async fn diagnose(mut options: ClientOptions) -> Option<Error> {
-    let wanted = options.repl_set_name.take()?;
+    let wanted = options.repl_set_name.take();
     options.direct_connection = Some(true);
     options.server_selection_timeout = Some(DIAGNOSIS);
     let client = Client::with_options(options).ok()?;
     let hello = client.database("admin").run_command(doc! { "hello": 1 }).await.ok()?;
     client.shutdown().immediate(true).await;
-    match read_hello(&hello).set_name {
-        None if hello.get_bool("isreplicaset") == Ok(true) => Some(
-            Error::new(ErrorKind::Unreachable, "the server's replica set is not initiated yet")
-                .remedy("Run `rs.initiate()` once in mongosh"),
-        ),
-        None => Some(standalone()),
-        Some(name) if name != wanted => {
+    let hello = read_hello(&hello);
+    match (hello.unfit(), hello.set_name, wanted) {
+        (Some(unfit), ..) => Some(unfit),
+        (None, Some(name), Some(wanted)) if name != wanted => {
             let what = format!("the server belongs to the replica set {name}, and the URL says {wanted}");
             Some(Error::new(ErrorKind::Config, what).remedy(format!("Write replicaSet={name} in the URL")))
         }
-        Some(_) => None,
+        _ => None,
     }
 }
 
+/// What is said of a server that waits for its replica set to be made. It may be about to be: it is tried again.
+fn not_initiated() -> Error {
+    Error::new(ErrorKind::Unreachable, "the server's replica set is not initiated yet")
+        .remedy("Run `rs.initiate()` once in mongosh")
+}
+
 /// What is said of a server without transactions.
-pub(crate) fn standalone() -> Error {
+fn standalone() -> Error {
     Error::new(
         ErrorKind::Config,
         "the server is no member of a replica set, and only those have transactions",
@@ -282,6 +316,25 @@ mod tests {
     async fn options(settings: serde_json::Value) -> ClientOptions {
         let config = Config::read("app", &mut Settings::new("databases.app", settings), Path::new("."));
         Server::new(config.unwrap()).options().await.unwrap().0
+    }
+
+    #[test]
+    fn servers_that_can_not_be_targets_say_why() {
+        let member = doc! { "setName": "rs0", "maxWireVersion": 17 };
+        let router = doc! { "msg": "isdbgrid", "maxWireVersion": 13 };
+        for good in [member.clone(), router.clone()] {
+            assert!(read_hello(&good).unfit().is_none(), "{good}");
+        }
+        assert!(read_hello(&router).is_router && !read_hello(&member).is_router);
+        for (bad, why) in [
+            (doc! { "setName": "rs0", "maxWireVersion": 9 }, "older than MongoDB 5.0"),
+            (doc! { "msg": "isdbgrid", "maxWireVersion": 9 }, "older than MongoDB 5.0"),
+            (doc! { "isreplicaset": true, "maxWireVersion": 17 }, "not initiated"),
+            (doc! { "maxWireVersion": 17 }, "no member of a replica set"),
+        ] {
+            let error = read_hello(&bad).unfit().unwrap();
+            assert!(error.what().contains(why) && error.remedy_text().is_some(), "{bad}: {error}");
+        }
     }
 
     #[tokio::test]

@@ -112,13 +112,23 @@ pub(crate) fn failed(error: &DriverError, database: &str, what: &str) -> Error {
     failed.at(|place| place.database = Some(database.to_string()))
 }
 
+/// The statement that lets a user of the database `of` write all of `database`.
+pub(crate) fn grant(user: &str, of: &str, database: &str) -> String {
+    let (user, of, database) = (quoted(user), quoted(of), quoted(database));
+    format!(
+        "db.getSiblingDB({of}).grantRolesToUser({user}, [{{ \"role\": \"readWrite\", \"db\": {database} }}])"
+    )
+}
+
+/// Text as mongosh reads it.
+pub(crate) fn quoted(text: &str) -> String {
+    serde_json::Value::from(text).to_string()
+}
+
 fn remedy_of(kind: ErrorKind) -> Option<&'static str> {
     Some(match kind {
         ErrorKind::Unreachable => "Is the server running, and reachable from here? It is tried again",
         ErrorKind::Authentication => "Check user, password and `auth: { source, mechanism }`",
-        ErrorKind::Permission => {
-            "Give the user the role readWrite on the database: db.grantRolesToUser(\"USER\", [{ role: \"readWrite\", db: \"DATABASE\" }])"
-        }
         ErrorKind::DiskFull => "Make room on the server's disk; it is tried again",
         ErrorKind::TransactionTooLarge => {
             "Lower `large_transactions: { rows, bytes }`, or give the server a larger cache"

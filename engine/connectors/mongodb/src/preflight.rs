@@ -6,7 +6,8 @@ use mongodb::bson::{Bson, Document, doc};
 use sluice_types::ports::TargetTable;
 use sluice_types::{ColumnType, Error, ErrorKind, Finding, Result, TableSchema};
 
-use crate::connection::{Connected, MAKE_REPLICA_SET, Server, WIRE_VERSION_MIN};
+use crate::connection::{Connected, Hello, Server};
+use crate::errors::{self, quoted};
 use crate::plan::{self, ID, collection_of};
 use crate::sink::CHECKPOINTS;
 use crate::values::Microseconds;
@@ -34,11 +35,11 @@ pub(crate) async fn collections(server: &Server, connected: &Connected) -> Resul
 
 /// Looks whether these tables can be written or made.
 pub(crate) async fn check_target(server: &Server, tables: &[TargetTable]) -> Result<Vec<Finding>> {
-    let connected = match server.connect().await {
-        Ok(connected) => connected,
-        Err(error) => return Ok(vec![of_error(&error, "url")]),
+    let connected = server.connect().await;
+    let mut findings: Vec<Finding> = match &connected {
+        Ok(connected) => sharded(&connected.hello).into_iter().collect(),
+        Err(error) => vec![of_error(error, "url")],
     };
-    let mut findings = check_server(connected);
     let database = &server.config.database;
     for table in tables {
         let own = plan::misfits(&table.schema).into_iter().chain(name_misfits(&table.schema, database));
@@ -47,6 +48,7 @@ pub(crate) async fn check_target(server: &Server, tables: &[TargetTable]) -> Res
         );
         findings.extend(moments(server, table));
     }
+    let Ok(connected) = connected else { return Ok(findings) };
     let there = match collections(server, connected).await {
         Ok(there) => there,
         Err(error) => {
@@ -61,30 +63,19 @@ pub(crate) async fn check_target(server: &Server, tables: &[TargetTable]) -> Res
     for table in tables {
         let name = collection_of(&table.schema.table, database);
         let Some(collection) = there.get(&name) else { continue };
-        findings.extend(misfits(collection, &table.schema).into_iter().map(|(what, remedy)| {
+        findings.extend(misfits(collection, &table.schema, database).into_iter().map(|(what, remedy)| {
             Finding::error(ErrorKind::TargetSchema, &table.path, format!("{name} {what}"), remedy)
         }));
     }
     Ok(findings)
 }
 
-fn check_server(connected: &Connected) -> Vec<Finding> {
-    let mut findings = Vec::new();
-    let hello = &connected.hello;
-    if !hello.has_transactions() {
-        let what = "the server is no member of a replica set, and only those have transactions";
-        findings.push(Finding::error(ErrorKind::Config, "url", what, MAKE_REPLICA_SET));
-    }
-    if hello.wire_version < WIRE_VERSION_MIN {
-        let what = "the server is older than MongoDB 5.0";
-        findings.push(Finding::error(ErrorKind::Config, "url", what, "upgrade it to 5.0 or newer"));
-    }
-    if hello.is_router {
+fn sharded(hello: &Hello) -> Option<Finding> {
+    hello.is_router.then(|| {
         let what = "this is a sharded cluster, with which sluice has not been tried";
         let remedy = "keep the target's collections unsharded, or sharded by `_id`: elsewhere `_id` is unique in one shard only";
-        findings.push(Finding::warning("sharded-cluster", "url", what, remedy));
-    }
-    findings
+        Finding::warning("sharded-cluster", "url", what, remedy)
+    })
 }
 
 /// A user that may not write is told before the first row.
@@ -122,7 +113,10 @@ async fn privileges(server: &Server, connected: &Connected) -> Result<Vec<Findin
         return Ok(vec![]);
     }
     let what = format!("the user may not {} in every collection of {database}", missing.join(", "));
-    let remedy = format!("db.grantRolesToUser(\"USER\", [{{ role: \"readWrite\", db: \"{database}\" }}])");
+    // In the database that the user is of, which need not be the target's.
+    let user = info.get_array("authenticatedUsers").unwrap_or(&empty).first().and_then(Bson::as_document);
+    let text = |name| user.and_then(|user| user.get_str(name).ok()).unwrap_or_default();
+    let remedy = errors::grant(text("user"), text("db"), database);
     // A user with rights on single collections may do well.
     Ok(vec![Finding::warning("privileges", "url", what, remedy)])
 }
@@ -166,7 +160,7 @@ fn name_misfits(schema: &TableSchema, database: &str) -> Option<(String, String)
 }
 
 /// Why a collection can't take documents of this shape, each with a remedy.
-pub(crate) fn misfits(collection: &Document, schema: &TableSchema) -> Vec<(String, String)> {
+pub(crate) fn misfits(collection: &Document, schema: &TableSchema, database: &str) -> Vec<(String, String)> {
     let elsewhere = || "choose another name with `to:`".to_string();
     match collection.get_str("type") {
         Ok("view") => return vec![("is a view".into(), elsewhere())],
@@ -195,7 +189,14 @@ pub(crate) fn misfits(collection: &Document, schema: &TableSchema) -> Vec<(Strin
         && let Ok(rule) = validator.get_document("$jsonSchema")
         && strict
     {
-        misfits.extend(rule_misfits(rule, schema));
+        let name = quoted(collection.get_str("name").unwrap_or_default());
+        let database = quoted(database);
+        let warn = format!(
+            "db.getSiblingDB({database}).runCommand({{ \"collMod\": {name}, \"validationAction\": \"warn\" }})"
+        );
+        let with =
+            |(what, remedy): (String, String)| (what, format!("{remedy}; or have it warn only: {warn}"));
+        misfits.extend(rule_misfits(rule, schema).into_iter().map(with));
     }
     misfits
 }
@@ -247,7 +248,7 @@ mod tests {
     fn found(collection: Document) -> Vec<String> {
         let table = TableDef::new(&TableId::new("", "t")).column("id", ColumnType::Int64);
         let schema = table.column("a", ColumnType::Text).key(&["id"]).schema("d", "k");
-        misfits(&collection, &schema).into_iter().map(|(what, _)| what).collect()
+        misfits(&collection, &schema, "d").into_iter().map(|(what, _)| what).collect()
     }
 
     #[test]
@@ -263,6 +264,14 @@ mod tests {
         assert!(found(rule(closed))[0].contains("no field a"));
         let warns = doc! { "options": { "validationAction": "warn", "validator": { "$jsonSchema": { "required": ["x"] } } } };
         assert_eq!(found(warns), [""; 0]);
+    }
+
+    #[test]
+    fn a_sharded_cluster_is_told_and_not_refused() {
+        let hello = |is_router| Hello { set_name: None, is_router, is_initiated: true, wire_version: 17 };
+        let found = sharded(&hello(true)).unwrap();
+        assert_eq!((&*found.code, found.severity), ("sharded-cluster", sluice_types::Severity::Warning));
+        assert!(hello(true).unfit().is_none() && sharded(&hello(false)).is_none());
     }
 
     #[test]

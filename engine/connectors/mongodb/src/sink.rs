@@ -10,7 +10,7 @@ use mongodb::options::{ReadConcern, WriteConcern};
 use sluice_types::ports::{Sink, SinkTx, TargetTable};
 use sluice_types::{Checkpoint, Error, ErrorKind, PipelineId, Result, TableId, TableSchema};
 
-use crate::connection::{Connected, Server, standalone};
+use crate::connection::{Connected, Server};
 use crate::errors::{NAMESPACE_EXISTS, code_of};
 use crate::plan::Plan;
 use crate::preflight;
@@ -54,9 +54,7 @@ pub(crate) fn durable(server: &Server) -> WriteConcern {
 impl MongoSink {
     /// Connects to a server that has transactions.
     pub async fn open(server: Arc<Server>) -> Result<Self> {
-        if !server.connect().await?.hello.has_transactions() {
-            return Err(standalone().at(|place| place.database = Some(server.config.name.clone())));
-        }
+        server.connect().await?;
         Ok(MongoSink {
             sessions: Sessions::new(server.clone()),
             server,
@@ -147,7 +145,9 @@ impl Sink for MongoSink {
             match there.get(&*plan.collection) {
                 None => self.make(&plan.collection).await?,
                 Some(collection) => {
-                    if let Some((what, remedy)) = preflight::misfits(collection, schema).into_iter().next() {
+                    let database = &self.server.config.database;
+                    let misfits = preflight::misfits(collection, schema, database);
+                    if let Some((what, remedy)) = misfits.into_iter().next() {
                         let what = format!("{} {what}", plan.collection);
                         return Err(Error::new(ErrorKind::TargetSchema, what)
                             .remedy(remedy)

@@ -63,6 +63,35 @@ async fn a_standalone_server_is_told_how_to_become_a_replica_set() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_replica_set_that_is_not_initiated_is_told_how_to_be() {
+    let arguments = ["--replSet", "rs0"].map(String::from).to_vec();
+    let options = MongoOptions { replica_set: false, arguments, ..MongoOptions::default() };
+    let server = Mongo::start_with(options);
+    let urls = ["", "?replicaSet=rs0", "?directConnection=true"]
+        .map(|query| format!("mongodb://127.0.0.1:{}/{query}", server.port()));
+    for url in &urls {
+        let finding = only(url, json!({})).await;
+        assert_eq!((&*finding.code, &*finding.path), ("unreachable", "url"), "{url}: {finding}");
+        assert!(finding.what.contains("not initiated"), "{url}: {finding}");
+        assert!(finding.remedy.contains("`rs.initiate()`"), "{url}: {finding}");
+    }
+    let endpoints = urls.map(|url| endpoint(&url, "app", json!({ "timeouts": { "select_ms": 2000 } })));
+    for endpoint in &endpoints {
+        assert_eq!(endpoint.sink(&line()).await.err().unwrap().kind(), ErrorKind::Unreachable);
+    }
+    // What rs.initiate() does. Who has asked before sees it, too.
+    server.command("admin", doc! { "replSetInitiate": {} });
+    for endpoint in &endpoints {
+        let started = std::time::Instant::now();
+        // It elects itself.
+        while let Err(error) = endpoint.sink(&line()).await {
+            assert!(started.elapsed().as_secs() < 30, "{error}");
+        }
+        assert_eq!(endpoint.check_target(&[target(&table("t"))]).await.unwrap(), []);
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn another_replica_set_s_name_is_told() {
     let server = Mongo::shared();
     let finding = only(&format!("mongodb://127.0.0.1:{}/?replicaSet=other", server.port()), json!({})).await;
@@ -94,7 +123,8 @@ async fn users_and_what_they_may() {
 
     let finding = only(&url("reader:s3cret@"), json!({})).await;
     assert_eq!((&*finding.code, finding.severity), ("privileges", Severity::Warning), "{finding}");
-    assert!(finding.what.contains("insert") && finding.remedy.contains("grantRolesToUser"), "{finding}");
+    let grant = "db.getSiblingDB(\"admin\").grantRolesToUser(\"reader\", [{ \"role\": \"readWrite\", \"db\": \"app\" }])";
+    assert!(finding.what.contains("insert") && finding.remedy == grant, "{finding}");
     let error = endpoint(&url("reader:s3cret@"), "app", json!({}))
         .sink(&line())
         .await
@@ -109,8 +139,30 @@ async fn users_and_what_they_may() {
         assert_eq!(&*finding.code, "authentication", "{finding}");
         assert!(!finding.to_string().contains("s3cret"), "{finding}");
     }
-    let finding = only(&url(""), json!({})).await;
-    assert_eq!(&*finding.code, "permission", "{finding}");
+    let stranger = only(&url(""), json!({})).await;
+    assert_eq!(&*stranger.code, "permission", "{stranger}");
+    assert!(stranger.remedy.contains("`password`"), "{stranger}");
+
+    assert_eq!(error.remedy_text(), Some(grant));
+    run(&server.url(), &finding.remedy).await;
+    assert_eq!(check(&url("reader:s3cret@"), "app", json!({}), &[]).await, []);
+}
+
+/// Runs a remedy as mongosh does, as far as these go: `grantRolesToUser(USER, ROLES)` and `runCommand(COMMAND)`
+/// of `db.getSiblingDB(NAME)`, with names and numbers as JSON has them.
+async fn run(url: &str, statement: &str) {
+    let client = mongodb::Client::with_uri_str(url).await.unwrap();
+    let (of, call) =
+        statement.strip_prefix("db.getSiblingDB(\"").and_then(|rest| rest.split_once("\").")).unwrap();
+    let (function, arguments) = call.strip_suffix(')').and_then(|call| call.split_once('(')).unwrap();
+    let arguments: Vec<serde_json::Value> = serde_json::from_str(&format!("[{arguments}]")).unwrap();
+    let command = match (function, &arguments[..]) {
+        ("grantRolesToUser", [user, roles]) => json!({ "grantRolesToUser": user, "roles": roles }),
+        ("runCommand", [command]) => command.clone(),
+        _ => panic!("what is {statement}?"),
+    };
+    let command = mongodb::bson::to_document(&command).unwrap();
+    client.database(of).run_command(command).await.unwrap();
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -168,12 +220,20 @@ async fn collections_that_can_not_be_targets() {
     assert!(of("nocase").await.contains("collation"));
     let closed = of("closed").await;
     assert!(closed.contains("owner") && closed.contains("no field n"), "{closed}");
+    let tables = [target(&table("closed"))];
+    let found = check(&place.server.url(), &place.database, json!({}), &tables).await;
+    let (_, statement) = found[0].remedy.split_once("warn only: ").unwrap();
+    let mut refuses = place.sink().await;
+    assert_eq!(refuses.prepare(&tables).await.unwrap_err().kind(), ErrorKind::TargetSchema);
+    run(&place.server.url(), statement).await;
+    assert_eq!(check(&place.server.url(), &place.database, json!({}), &tables).await, []);
+    place.sink().await.prepare(&tables).await.unwrap();
     assert_eq!(of("open").await, "");
     for name in ["sluice_checkpoint", "system.views", "a$b", ""] {
         assert!(!of(name).await.is_empty(), "{name}");
     }
     let mut sink = place.sink().await;
-    for name in ["a_view", "capped", "nocase", "closed"] {
+    for name in ["a_view", "capped", "nocase"] {
         let error = sink.prepare(&[target(&table(name))]).await.unwrap_err();
         assert_eq!(error.kind(), ErrorKind::TargetSchema, "{error}");
     }
