@@ -22,8 +22,9 @@ use crate::errors;
 use crate::session::{self, Role};
 use crate::tls::TlsMode;
 
-/// The oldest server that is supported, as `server_version_num`.
-pub(crate) const VERSION_MIN: u32 = 130_000;
+/// The oldest server whose stream is understood (binary values, transactions that are streamed before they end), as
+/// `server_version_num`. Of a target as much is asked: there is one line to draw, and nobody maintains older ones.
+const VERSION_MIN: u32 = 140_000;
 
 /// What may be on its way to a server over a unix socket, in bytes; the system may grant less. Its own default holds about 2 ms of
 /// a copy: the server would stand still whenever we are not scheduled for longer.
@@ -230,9 +231,8 @@ impl Server {
         });
         let odd = || self.at(Error::new(ErrorKind::Corrupt, "the server did not tell its version"));
         let (version, in_recovery) = row.ok_or_else(odd)?;
-        if version < VERSION_MIN {
-            let what = format!("the server is PostgreSQL {}, the oldest supported is 13", version / 10_000);
-            return Err(self.at(Error::new(ErrorKind::Permission, what).remedy("Upgrade the server")));
+        if let Some(error) = too_old(version) {
+            return Err(self.at(error));
         }
         Ok(Session { client, version, in_recovery })
     }
@@ -249,5 +249,29 @@ impl Server {
     /// With the database's name.
     pub fn at(&self, error: Error) -> Error {
         error.at(|place| place.database = Some(self.name.clone()))
+    }
+}
+
+/// Why a server of this `server_version_num` is refused, if it is.
+fn too_old(version: u32) -> Option<Error> {
+    let oldest = VERSION_MIN / 10_000;
+    let what =
+        || format!("the server is PostgreSQL {}, and {oldest} is the oldest that will do", version / 10_000);
+    let remedy = || format!("Upgrade the server to PostgreSQL {oldest} or newer");
+    (version < VERSION_MIN).then(|| Error::new(ErrorKind::Config, what()).remedy(remedy()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn servers_that_are_too_old_are_refused_with_their_version() {
+        let error = too_old(130_023).unwrap();
+        assert_eq!(error.kind(), ErrorKind::Config);
+        assert!(
+            error.what().contains("PostgreSQL 13,") && error.remedy_text().unwrap().contains("14 or newer")
+        );
+        assert!(too_old(140_000).is_none() && too_old(180_001).is_none());
     }
 }

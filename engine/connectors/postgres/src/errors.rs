@@ -93,6 +93,13 @@ fn remedy_of(kind: ErrorKind, code: &str, user: &str, dbname: &str) -> Option<St
             "Raise the server's max_connections, or lower `concurrency` of its pipelines; it is tried again"
                 .into()
         }
+        (_, "28000") => {
+            let (user, dbname) = (quote(user), quote(dbname));
+            format!(
+                "Is it a role that may log in (ALTER ROLE {user} LOGIN)? Then make this the first line of pg_hba.conf: \
+                 host {dbname} {user} all scram-sha-256; and SELECT pg_reload_conf()"
+            )
+        }
         (ErrorKind::Authentication, _) => {
             format!("Are user {user} and its password right, and does pg_hba.conf let them in?")
         }
@@ -243,6 +250,12 @@ mod tests {
         assert_eq!(told.to_string(), "SQLSTATE 23505, constraint t_a_key, table t");
         let told = Cause::of_fields("42501", "permission denied for table t", [None; 4]);
         assert_eq!(told.to_string(), "SQLSTATE 42501: permission denied for table t");
+    }
+
+    #[test]
+    fn who_is_not_let_in_is_given_the_line_that_does() {
+        let error = of_state("28000", "no pg_hba.conf entry", "no", "a\"n", "shop");
+        assert!(error.remedy_text().unwrap().contains(": host \"shop\" \"a\"\"n\" all "), "{error:?}");
     }
 
     #[test]

@@ -1,4 +1,5 @@
-//! What can be said of a source before a row flows: each finding with the statement to run.
+//! What can be said of a source before a row flows: each finding with the statement to run. What has to be said beside a statement is
+//! a comment of SQL, so that the remedy can be pasted into psql as it is.
 
 use sluice_types::ports::{Readers, TargetTable};
 use sluice_types::{Error, ErrorKind, Finding, PipelineId, Result, TableId};
@@ -42,8 +43,18 @@ const OLD_SLOTS: &str = "\
 /// Of these slots those that are there, and those that are being streamed.
 const OWN_SLOTS: &str = "\
     SELECT count(*), count(*) FILTER (WHERE active), \
-           coalesce(string_agg(slot_name::text, ', ' ORDER BY slot_name) FILTER (WHERE wal_status = 'lost'), '') \
+           coalesce(array_agg(slot_name::text ORDER BY slot_name) FILTER (WHERE wal_status = 'lost'), '{}') \
     FROM pg_catalog.pg_replication_slots WHERE slot_name = ANY ($1)";
+
+/// Tables that inherit from one, and from these in turn.
+const HEIRS: &str = "\
+    WITH RECURSIVE heirs AS ( \
+        SELECT inhrelid FROM pg_catalog.pg_inherits WHERE inhparent = $1 \
+        UNION \
+        SELECT i.inhrelid FROM pg_catalog.pg_inherits i JOIN heirs h ON i.inhparent = h.inhrelid) \
+    SELECT n.nspname::text, c.relname::text \
+    FROM heirs h JOIN pg_catalog.pg_class c ON c.oid = h.inhrelid JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace \
+    ORDER BY 1, 2";
 
 const RIGHTS: &str = "\
     SELECT pg_catalog.has_table_privilege(c.oid, 'SELECT') AND pg_catalog.has_schema_privilege(c.relnamespace, 'USAGE'), \
@@ -98,7 +109,7 @@ async fn look_at_server(
     let (own, configured) = (names(&readers.lines), names(&readers.configured));
     let slots = session.query_one(OWN_SLOTS, &[&own]).await.map_err(failed)?;
     let (lines, there, streamed): (i64, i64, i64) = (own.len() as i64, slots.get(0), slots.get(1));
-    let lost: String = slots.get(2);
+    let lost: Vec<String> = slots.get(2);
     let user = quote(&server.user);
     let dbname: &str = row.get(9);
     let mut error = |kind, bad: bool, what: &str, remedy: String| {
@@ -106,7 +117,7 @@ async fn look_at_server(
             findings.push(Finding::error(kind, "url", what, remedy));
         }
     };
-    let restart = "then restart the server";
+    let restart = "-- then restart the server";
     let is_logical = row.get::<_, &str>(0) == "logical";
     let remedy = format!("ALTER SYSTEM SET wal_level = logical; {restart}");
     error(ErrorKind::CaptureBroken, !is_logical, "wal_level is not logical", remedy);
@@ -136,18 +147,22 @@ async fn look_at_server(
     let remedy = format!("GRANT EXECUTE ON FUNCTION {} TO {user}", row.get::<_, &str>(10));
     warn("heartbeat", !row.get::<_, bool>(5), what.into(), remedy);
     let what = "nothing limits the log that a pipeline which stands still retains here";
-    let remedy = "ALTER SYSTEM SET max_slot_wal_keep_size = '50GB'; SELECT pg_reload_conf(); beyond it the position is lost";
+    let remedy = "ALTER SYSTEM SET max_slot_wal_keep_size = '50GB'; SELECT pg_reload_conf(); -- beyond it the position is lost";
     warn("log-unlimited", row.get::<_, i64>(6) < 0, what.into(), remedy.into());
     let awaited = awaits(row.get(7), &server.application_name);
     let what = "commits may wait for sluice as for a standby (synchronous_standby_names)".to_string();
     warn("synchronous-standby", awaited, what, "Name the standbys that are meant there".into());
     let what = "large objects are there; they are in no table and are not replicated".to_string();
     warn("large-objects", row.get(8), what, "Keep them in a bytea column".into());
-    let what =
-        format!("the server has given up the slot of a pipeline ({lost}): its changes since then are lost");
-    let remedy =
-        "sluice resnapshot PIPELINE, or `on_position_lost: resnapshot`; and raise max_slot_wal_keep_size";
-    warn("slot-lost", !lost.is_empty(), what, remedy.into());
+    for (line, slot) in readers.lines.iter().zip(&own).filter(|(_, slot)| lost.contains(slot)) {
+        let what = format!(
+            "the server has given up the slot of a pipeline ({slot}): its changes since then are lost"
+        );
+        let remedy = format!(
+            "sluice resnapshot {line}, or `on_position_lost: resnapshot`; and raise max_slot_wal_keep_size"
+        );
+        warn("slot-lost", true, what, remedy);
+    }
     for row in session.query(OLD_SLOTS, &[&configured]).await.map_err(failed)? {
         let (name, lost, retained): (&str, bool, i64) = (row.get(0), row.get(1), row.get(2));
         let what = match lost {
@@ -164,14 +179,14 @@ async fn look_at_server(
         warn("orphan-slot", lost || retained > RETAINED_BYTES, what, remedy);
     }
     if may_replicate && is_logical && free_senders > 0 {
-        // Whether pg_hba.conf lets a replication connection in is known only by trying.
+        // pg_hba.conf knows no difference between the streams of a database and its sessions, but what is in between may.
         let server = std::sync::Arc::new(server.clone());
         if let Err(refused) = Client::replication(&server).await {
             let mut finding = of_error(&refused, "url");
-            finding.remedy = format!(
-                "Add a line for it to pg_hba.conf: hostssl {dbname} {} all scram-sha-256; then SELECT pg_reload_conf()",
-                server.user
-            );
+            if refused.kind() == ErrorKind::Unreachable {
+                finding.remedy =
+                    "Name the server itself in the URL: poolers take no replication connections".into();
+            }
             findings.push(finding);
         }
     }
@@ -189,7 +204,10 @@ async fn look_at_tables(
     for (wanted, table) in tables.iter().zip(found) {
         match table {
             None => findings.push(of_error(&schema::missing(&wanted.schema.table), &wanted.path)),
-            Some(table) => look_at_table(server, session, wanted, &table, findings).await?,
+            Some(table) => {
+                look_at_table(server, session, wanted, &table, findings).await?;
+                findings.extend(look_at_heirs(server, session, wanted, &table, &names).await?);
+            }
         }
     }
     Ok(())
@@ -240,7 +258,26 @@ async fn look_at_table(
     let what =
         "a TRUNCATE of one partition, and rows that come or go by ATTACH and DETACH, are not in the log";
     warn("partitions", table.kind == b'p', what.into(), "Use DELETE there, or sluice resnapshot afterwards");
-    let what = "tables that inherit from it are tables of their own here";
-    warn("inheritance", table.has_children, what.into(), "Name them in the pipeline, too");
     Ok(())
+}
+
+/// Tables that inherit from this one and are read by nobody.
+async fn look_at_heirs(
+    server: &Server,
+    session: &Session,
+    wanted: &TargetTable,
+    table: &Table,
+    names: &[TableId],
+) -> Result<Option<Finding>> {
+    if !table.has_children {
+        return Ok(None);
+    }
+    let heirs = session.query(HEIRS, &[&table.oid]).await;
+    let heirs = heirs.map_err(|error| server.failed(&error, "the catalogue can't be read"))?;
+    let heirs = heirs.iter().map(|row| TableId::new(row.get::<_, &str>(0), row.get::<_, &str>(1)));
+    let left_out = heirs.filter(|heir| names.iter().all(|name| schema::qualify(name) != *heir));
+    let left_out: Vec<String> = left_out.map(|heir| heir.to_string()).collect();
+    let what = "tables that inherit from it are tables of their own here";
+    let remedy = format!("Name them in the pipeline, too: {}", left_out.join(", "));
+    Ok((!left_out.is_empty()).then(|| Finding::warning("inheritance", &wanted.path, what, remedy)))
 }

@@ -27,12 +27,12 @@ pub(crate) struct Shape {
     pub uniques: Vec<Unique>,
     /// A deferrable constraint is on it, or refers to it.
     pub deferrable: bool,
-    /// The unique and exclusion constraints among those on it: triggers of the server look after them.
-    pub deferrable_uniques: Vec<String>,
+    /// The unique and exclusion constraints among those on it, each with its definition: triggers of the server look after them.
+    pub deferrable_uniques: Vec<(String, String)>,
     /// Enabled triggers, and whether they fire under `session_replication_role = replica` too.
     pub triggers: Vec<(String, bool)>,
-    /// Enabled rules other than a view's.
-    pub rules: bool,
+    /// Enabled rules other than a view's, and whether they act under `session_replication_role = replica` too.
+    pub rules: Vec<(String, bool)>,
     /// A row policy holds for us.
     pub policies: bool,
     /// Foreign keys of it, and those that refer to it.
@@ -71,6 +71,8 @@ pub(crate) struct ShapeColumn {
     pub identity_always: bool,
     /// Computed from other columns.
     pub generated: bool,
+    /// Whenever it is read, and kept nowhere.
+    pub is_virtual: bool,
 }
 
 /// A unique index that is valid, immediate, and over whole columns and all rows.
@@ -86,7 +88,8 @@ pub(crate) struct Unique {
 const TABLE: &str = "
 SELECT c.oid, c.reltype, c.relkind::text, c.relpersistence = 'u',
        EXISTS (SELECT FROM pg_constraint k WHERE k.condeferrable AND c.oid IN (k.conrelid, k.confrelid)),
-       EXISTS (SELECT FROM pg_rewrite r WHERE r.ev_class = c.oid AND r.ev_type <> '1' AND r.ev_enabled <> 'D'),
+       ARRAY(SELECT r.rulename::text FROM pg_rewrite r
+             WHERE r.ev_class = c.oid AND r.ev_type <> '1' AND r.ev_enabled <> 'D' ORDER BY 1),
        pg_catalog.row_security_active(c.oid)
            OR (c.relrowsecurity AND NOT EXISTS (SELECT FROM pg_roles u WHERE u.rolname = current_user
                                                 AND (u.rolsuper OR u.rolbypassrls))
@@ -95,7 +98,11 @@ SELECT c.oid, c.reltype, c.relkind::text, c.relpersistence = 'u',
        EXISTS (SELECT FROM pg_constraint k WHERE k.contype = 'f' AND k.confrelid = c.oid AND k.confdeltype IN ('c', 'n', 'd')),
        pg_catalog.current_setting('server_version_num')::int >= 170000,
        ARRAY(SELECT k.conname::text FROM pg_constraint k
-             WHERE k.condeferrable AND k.conrelid = c.oid AND k.contype IN ('p', 'u', 'x') ORDER BY 1)
+             WHERE k.condeferrable AND k.conrelid = c.oid AND k.contype IN ('p', 'u', 'x') ORDER BY 1),
+       ARRAY(SELECT pg_catalog.pg_get_constraintdef(k.oid) FROM pg_constraint k
+             WHERE k.condeferrable AND k.conrelid = c.oid AND k.contype IN ('p', 'u', 'x') ORDER BY k.conname::text),
+       ARRAY(SELECT r.rulename::text FROM pg_rewrite r
+             WHERE r.ev_class = c.oid AND r.ev_type <> '1' AND r.ev_enabled IN ('R', 'A'))
 FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace
 WHERE n.nspname = $1 AND c.relname = $2";
 
@@ -110,7 +117,7 @@ SELECT a.attname::text, a.attnotnull, a.atthasdef, a.attidentity = 'a', a.attgen
         JOIN pg_operator o ON o.oid = ao.amopopr AND o.oprname = '='
         JOIN pg_namespace n ON n.oid = o.oprnamespace
         WHERE i.indrelid = a.attrelid AND k.attnum = a.attnum AND i.indisunique AND i.indisvalid AND i.indimmediate
-        ORDER BY i.indisprimary DESC LIMIT 1)
+        ORDER BY i.indisprimary DESC LIMIT 1), a.attgenerated = 'v'
 FROM pg_attribute a LEFT JOIN pg_collation l ON l.oid = a.attcollation
 WHERE a.attrelid = $1 AND a.attnum > 0 AND NOT a.attisdropped ORDER BY a.attnum";
 
@@ -202,6 +209,7 @@ pub(crate) async fn shape(client: &Client, table: &TableId) -> Result<Option<Sha
             has_default: row.get(2),
             identity_always: row.get(3),
             generated: row.get(4),
+            is_virtual: row.get(10),
         })
     });
     let columns = columns.collect();
@@ -209,6 +217,8 @@ pub(crate) async fn shape(client: &Client, table: &TableId) -> Result<Option<Sha
     let uniques =
         uniques.iter().map(|row| Unique { primary: row.get(0), columns: row.get(1), odd: row.get(2) });
     let triggers = client.query(TRIGGERS, &[&oid]).await?;
+    let (rules, in_replica): (Vec<String>, Vec<String>) = (row.get(5), row.get(12));
+    let rules = rules.into_iter();
     Ok(Some(Shape {
         oid,
         row_type: row.get(1),
@@ -217,8 +227,9 @@ pub(crate) async fn shape(client: &Client, table: &TableId) -> Result<Option<Sha
         relkind: row.get::<_, &str>(2).chars().next().unwrap_or(' '),
         unlogged: row.get(3),
         deferrable: row.get(4),
-        deferrable_uniques: row.get(10),
-        rules: row.get(5),
+        deferrable_uniques: std::iter::zip(row.get::<_, Vec<String>>(10), row.get::<_, Vec<String>>(11))
+            .collect(),
+        rules: rules.map(|rule| (rule.clone(), in_replica.contains(&rule))).collect(),
         policies: row.get(6),
         foreign_keys: row.get(7),
         cascades: row.get(8),
@@ -368,9 +379,10 @@ impl Shape {
                 Some(there) if !there.generated && !there.kind.accepts(column.ty) => misfits.push((
                     format!("{table}.{} is {}, the source delivers {}", there.name, there.declared, column.ty),
                     format!(
-                        "ALTER TABLE {table} ALTER COLUMN {} TYPE {}, or convert it on its way (type-conversion)",
-                        quote(&there.name),
-                        declared(column, &schema.kind)
+                        "ALTER TABLE {table} ALTER COLUMN {name} TYPE {ty} USING {name}::text::{ty}; -- or convert it on its way \
+                         (type-conversion)",
+                        name = quote(&there.name),
+                        ty = declared(column, &schema.kind)
                     ),
                 )),
                 // An update can't set it; a key that stays need not be set.
@@ -401,11 +413,11 @@ impl Shape {
             }
         }
         let computed =
-            schema.key_columns().find(|key| self.column(&key.name).is_some_and(|there| there.generated));
+            schema.key_columns().filter_map(|key| self.column(&key.name)).find(|there| there.generated);
         if let Some(key) = computed {
             misfits.push((
                 format!("{table}.{} is generated, and part of the key", key.name),
-                "choose another key".into(),
+                self.plain_column(key),
             ));
         }
         if self.unique_over(schema).is_none() {
@@ -417,6 +429,15 @@ impl Shape {
             ));
         }
         misfits
+    }
+
+    /// The statement by which a generated column becomes one that is written.
+    pub fn plain_column(&self, column: &ShapeColumn) -> String {
+        let (table, name, ty) = (self.quoted(), quote(&column.name), &column.declared);
+        match column.is_virtual {
+            true => format!("ALTER TABLE {table} DROP COLUMN {name}, ADD COLUMN {name} {ty}"),
+            false => format!("ALTER TABLE {table} ALTER COLUMN {name} DROP EXPRESSION"),
+        }
     }
 
     /// The first misfit as an error.
@@ -540,6 +561,7 @@ mod tests {
             has_default: false,
             identity_always: false,
             generated: false,
+            is_virtual: false,
         };
         let good = Shape {
             oid: 1,
@@ -553,7 +575,7 @@ mod tests {
             deferrable: false,
             deferrable_uniques: vec![],
             triggers: vec![],
-            rules: false,
+            rules: vec![],
             policies: false,
             foreign_keys: false,
             cascades: false,

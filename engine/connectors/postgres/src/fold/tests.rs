@@ -42,6 +42,7 @@ fn plan(schema: &Arc<TableSchema>, loose: bool) -> Arc<Plan> {
         has_default: false,
         identity_always: false,
         generated: false,
+        is_virtual: false,
     };
     let shape = Shape {
         oid: 1,
@@ -55,7 +56,7 @@ fn plan(schema: &Arc<TableSchema>, loose: bool) -> Arc<Plan> {
         deferrable: false,
         deferrable_uniques: vec![],
         triggers: vec![],
-        rules: false,
+        rules: vec![],
         policies: false,
         foreign_keys: false,
         cascades: false,

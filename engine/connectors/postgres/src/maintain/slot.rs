@@ -78,9 +78,9 @@ impl Keep<'_> {
     fn slot_refused(&self, error: &tokio_postgres::Error) -> Error {
         let refused = self.server.failed(error, "the replication slot could not be made");
         match error.code().map(|state| state.code()) {
-            Some("55000") => refused.remedy("ALTER SYSTEM SET wal_level = logical; then restart the server"),
+            Some("55000") => refused.remedy("ALTER SYSTEM SET wal_level = logical; -- then restart the server"),
             Some("53400") => refused.remedy(
-                "ALTER SYSTEM SET max_replication_slots = 20; then restart the server; or drop a slot that nobody uses",
+                "ALTER SYSTEM SET max_replication_slots = 20; -- then restart the server; or drop a slot that nobody uses",
             ),
             Some("42501") => refused.remedy(format!("ALTER ROLE {} REPLICATION", quote(&self.server.user))),
             Some("57014") => refused.remedy("It waits for open transactions: end them, or raise statement_timeout"),

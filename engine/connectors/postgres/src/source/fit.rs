@@ -9,9 +9,6 @@ use crate::connection::Session;
 use crate::endpoint::{DEFAULT_SCHEMA, Database};
 use crate::schema::{self, Identity, Table};
 
-/// The oldest server whose stream is understood.
-const VERSION_MIN: u32 = 140_000;
-
 /// The tables that match.
 pub(crate) async fn discover(database: &Database, patterns: &[TablePattern]) -> Result<Vec<Discovered>> {
     let session = database.readers.get().await?;
@@ -27,10 +24,6 @@ pub(crate) async fn discover(database: &Database, patterns: &[TablePattern]) -> 
 
 /// Why this server can't be a source, if it can't.
 pub(crate) fn unfit_server(session: &Session) -> Option<Error> {
-    if session.version < VERSION_MIN {
-        let what = format!("PostgreSQL {} can't be a source; 14 is the oldest", session.version / 10_000);
-        return Some(Error::new(ErrorKind::Permission, what).remedy("Upgrade the server"));
-    }
     let standby = "the source is a standby, where neither slots nor heartbeats can be made";
     session.in_recovery.then(|| Error::new(ErrorKind::Permission, standby).remedy("Connect to the primary"))
 }
@@ -62,19 +55,25 @@ pub(crate) fn unfit(table: &Table, schema: &TableSchema) -> Option<Error> {
     }
     let key: Option<Vec<usize>> = schema.key_columns().map(|column| table.column(&column.name)).collect();
     match key {
+        Some(key) if !key.is_empty() && table.identifies(&key) => None,
+        // Its primary key, which somebody told the server not to keep.
+        Some(key) if !key.is_empty() && table.identity == Identity::Nothing && key == table.key => fault(
+            ErrorKind::KeyMissing,
+            "its rows can't be told apart in the log".into(),
+            format!("{alter} REPLICA IDENTITY DEFAULT"),
+        ),
         Some(key) if key.is_empty() || table.identity == Identity::Nothing => fault(
             ErrorKind::KeyMissing,
             "its rows can't be told apart in the log".into(),
             format!(
-                "{alter} ADD PRIMARY KEY (...), or {alter} REPLICA IDENTITY FULL and name the key's columns in `key`"
+                "{alter} REPLICA IDENTITY FULL; -- and name the columns of a key in `key`, or give it a primary key instead"
             ),
         ),
-        Some(key) if table.identifies(&key) => None,
         _ => fault(
             ErrorKind::KeyMissing,
             "the log does not keep the key that is configured".into(),
             format!(
-                "{alter} REPLICA IDENTITY FULL, or a unique index over the key and REPLICA IDENTITY USING INDEX"
+                "{alter} REPLICA IDENTITY FULL; -- or USING INDEX with a unique one over exactly the key"
             ),
         ),
     }

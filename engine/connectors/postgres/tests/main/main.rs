@@ -10,6 +10,7 @@ mod harness;
 mod moves;
 mod origin;
 mod random;
+mod remedies;
 mod sink;
 mod target;
 #[path = "../source/values.rs"]

@@ -11,6 +11,7 @@ mod harness;
 mod order;
 mod pool;
 mod publication;
+mod remedies;
 mod restore;
 mod slot;
 mod stream;
