@@ -39,7 +39,6 @@ mod source;
 mod spool;
 mod stream;
 mod table;
-mod target;
 mod timeline;
 mod tls;
 mod values;

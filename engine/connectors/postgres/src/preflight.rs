@@ -1,6 +1,10 @@
 //! What can be said of a source before a row flows: each finding with the statement to run. What has to be said beside a statement is
 //! a comment of SQL, so that the remedy can be pasted into psql as it is.
 
+mod remarks;
+mod server;
+pub(crate) mod target;
+
 use sluice_types::ports::{Readers, TargetTable};
 use sluice_types::{Error, ErrorKind, Finding, PipelineId, Result, TableId};
 

@@ -29,7 +29,7 @@ use crate::write::CopyLuck;
 use guard::{Guards, is_altered};
 use transaction::PostgresTx;
 
-pub(crate) use crate::target::check;
+pub(crate) use crate::preflight::target::check;
 
 /// Plans that are kept; a line has few.
 const PLANS_MAX: usize = 1024;

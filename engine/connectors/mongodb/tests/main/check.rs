@@ -204,6 +204,7 @@ async fn collections_that_can_not_be_targets() {
     for command in [
         doc! { "create": "a_view", "viewOn": "t", "pipeline": [] },
         doc! { "create": "capped", "capped": true, "size": 4096 },
+        doc! { "create": "series", "timeseries": { "timeField": "at" } },
         doc! { "create": "nocase", "collation": { "locale": "en", "strength": 2 } },
         doc! { "create": "closed", "validator": { "$jsonSchema": { "required": ["owner"], "additionalProperties": false, "properties": { "_id": {}, "owner": {}, "a": {} } } } },
         doc! { "create": "open", "validator": { "$jsonSchema": { "required": ["a"] } } },
@@ -217,6 +218,7 @@ async fn collections_that_can_not_be_targets() {
     };
     assert!(of("a_view").await.contains("view"));
     assert!(of("capped").await.contains("capped"));
+    assert!(of("series").await.contains("time series"));
     assert!(of("nocase").await.contains("collation"));
     let closed = of("closed").await;
     assert!(closed.contains("owner") && closed.contains("no field n"), "{closed}");
@@ -233,7 +235,7 @@ async fn collections_that_can_not_be_targets() {
         assert!(!of(name).await.is_empty(), "{name}");
     }
     let mut sink = place.sink().await;
-    for name in ["a_view", "capped", "nocase"] {
+    for name in ["a_view", "capped", "series", "nocase"] {
         let error = sink.prepare(&[target(&table(name))]).await.unwrap_err();
         assert_eq!(error.kind(), ErrorKind::TargetSchema, "{error}");
     }

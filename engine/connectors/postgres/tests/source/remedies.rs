@@ -1,6 +1,8 @@
 //! What `check` says of a source is true once, and no more after its remedy was run as it is given.
 
 use std::fs;
+use std::io::{Read, Write};
+use std::net::{TcpListener, TcpStream};
 use std::sync::Arc;
 
 use serde_json::json;
@@ -189,6 +191,46 @@ async fn heirs_are_named_until_they_are_read_too() {
     assert_eq!(check(&all[..1]).await, [format!("old {told}young, public.youngest")]);
     assert_eq!(check(&all[..2]).await, [format!("old {told}youngest"), format!("young {told}youngest")]);
     assert_eq!(check(&all).await, [""; 0]);
+}
+
+/// What poolers do: they take sessions for queries and nothing else.
+fn pooler(server: u16) -> u16 {
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let port = listener.local_addr().unwrap().port();
+    let serve = move |mut client: TcpStream| -> std::io::Result<()> {
+        let mut length = [0; 4];
+        client.read_exact(&mut length)?;
+        let mut startup = vec![0; u32::from_be_bytes(length) as usize - 4];
+        client.read_exact(&mut startup)?;
+        if startup.windows(11).any(|part| part == b"replication") {
+            let fields = b"SFATAL\0C08P01\0Munsupported startup parameter: replication\0\0";
+            client.write_all(b"E")?;
+            client.write_all(&(fields.len() as u32 + 4).to_be_bytes())?;
+            return client.write_all(fields);
+        }
+        let mut server = TcpStream::connect(("127.0.0.1", server))?;
+        server.write_all(&length)?;
+        server.write_all(&startup)?;
+        let (mut answers, mut back) = (server.try_clone()?, client.try_clone()?);
+        std::thread::spawn(move || std::io::copy(&mut answers, &mut back));
+        std::io::copy(&mut client, &mut server).map(drop)
+    };
+    std::thread::spawn(move || {
+        for client in listener.incoming() {
+            std::thread::spawn(move || serve(client.unwrap()));
+        }
+    });
+    port
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_pooler_in_between_is_told() {
+    let place = started(&["max_slot_wal_keep_size = 10GB"], &[]);
+    let url = place.server.url_at(pooler(place.server.port()), "postgres", DATABASE);
+    let endpoint = endpoint_with(json!({ "url": url, "tls": { "mode": "disable" } }));
+    let found = endpoint.check_source(&readers(&["p"]), &[]).await.unwrap();
+    assert!(found.len() == 1 && found[0].code == ErrorKind::Unreachable.code(), "{found:#?}");
+    assert!(found[0].remedy.contains("pooler"), "{found:#?}");
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -1,4 +1,4 @@
-//! What is worth knowing of a table that is there.
+//! What is worth knowing of a target's table that is there.
 
 use sluice_types::ports::TargetTable;
 use sluice_types::{Column, ColumnType, Finding};

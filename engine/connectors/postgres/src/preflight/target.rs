@@ -1,11 +1,8 @@
 //! What can be said of a target before a row flows: each finding with the statement to run. What has to be said beside a statement is
 //! a comment of SQL, so that the remedy can be pasted into psql as it is.
 
-mod remarks;
-mod server;
-
 use sluice_types::ports::TargetTable;
-use sluice_types::{Error, ErrorKind, Finding, Result};
+use sluice_types::{ErrorKind, Finding, Result};
 use tokio_postgres::{Client, Error as PgError};
 
 use crate::config::{KIND, Server};
@@ -13,6 +10,7 @@ use crate::endpoint::Database;
 use crate::errors::{self, quote};
 use crate::names::OWN_SCHEMA;
 use crate::pool::Pooled;
+use crate::preflight::{of_error, remarks, server as server_itself};
 use crate::table::{self, Shape};
 
 /// Looks whether these tables can be written, or made.
@@ -26,17 +24,11 @@ pub(crate) async fn check(database: &Database, tables: &[TargetTable]) -> Result
     findings
 }
 
-fn of_error(error: &Error, path: &str) -> Finding {
-    let cause = std::error::Error::source(error).map(|cause| format!(": {cause}")).unwrap_or_default();
-    let what = format!("{}{cause}", error.what());
-    Finding::error(error.kind(), path, what, error.remedy_text().unwrap_or_default())
-}
-
 async fn look(server: &Server, session: &Pooled, tables: &[TargetTable]) -> Result<Vec<Finding>> {
     let failed = |error: PgError| server.failed(&error, "the catalogue can't be read");
     let mut findings = Vec::new();
     let quiet = quiet(server, session).await.map_err(failed)?;
-    server::look(server, session, &mut findings).await.map_err(failed)?;
+    server_itself::look(server, session, &mut findings).await.map_err(failed)?;
     for table in tables {
         look_at_table(server, session, table, quiet, &mut findings).await.map_err(failed)?;
     }

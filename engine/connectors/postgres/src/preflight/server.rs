@@ -1,4 +1,4 @@
-//! The server itself: whether it takes writes, what it promises of them, and what it lets us do.
+//! A target's server itself: whether it takes writes, what it promises of them, and what it lets us do.
 
 use sluice_types::{ErrorKind, Finding};
 use tokio_postgres::Error as PgError;
@@ -42,7 +42,7 @@ ORDER BY s.name LIMIT 1";
 /// So much more room for origins is asked for as is enough for some lines to come.
 const MORE_ORIGINS: i64 = 10;
 
-/// Looks at the server.
+/// Looks at the server of a target.
 pub(super) async fn look(
     server: &Server,
     session: &Pooled,
