@@ -15,6 +15,7 @@ quickstart:   ## sets up, builds, and runs a live sync to try things on (QUICKST
 test:         ## sets up and runs every test
 	@scripts/setup test
 	cargo test --workspace
+	scripts/test-guests
 # What may differ from one version of PostgreSQL to the next, on the newest that is here.
 	SLUICE_POSTGRES=newest cargo test --workspace --test source --test sink
 	SLUICE_POSTGRES=newest cargo test --workspace --test e2e -- pairs::postgres values preflight

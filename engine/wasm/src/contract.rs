@@ -4,7 +4,7 @@
 mod generated {
     wasmtime::component::bindgen!({
         path: "../../wit",
-        world: "transform-plugin",
+        world: "hosted-transform-plugin",
         // Arguments are borrowed from the host's buffers: nothing is allocated to hand over a batch.
         ownership: Borrowing { duplicate_if_necessary: false },
     });
@@ -14,7 +14,10 @@ pub(crate) use generated::exports::sluice::plugin::transformer::{Batch, Output, 
 pub(crate) use generated::sluice::plugin::types::{
     Blobs, Column, ColumnData, ColumnInfo, ColumnType as WitType, ConfigError, Strings, TableInfo,
 };
-pub(crate) use generated::{TransformPlugin, TransformPluginPre};
+pub(crate) use generated::sluice::plugin::{crypto, log};
+pub(crate) use generated::{
+    HostedTransformPlugin as TransformPlugin, HostedTransformPluginPre as TransformPluginPre,
+};
 use sluice_types::ColumnType;
 
 /// The version of the contract's package.

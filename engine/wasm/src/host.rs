@@ -13,13 +13,14 @@ use sluice_types::{Digest, Error, ErrorKind, PipelineId, Result, TableSchema};
 use crate::cache::CodeCache;
 use crate::compile::Compiler;
 use crate::engine::{self, Engine};
+use crate::hosted;
 use crate::inspect::{Inspection, PlanReport};
 use crate::instance::{Instance, Instances};
 use crate::limits::MESSAGE_CHARS;
 use crate::line::{Chains, Line, Prepared, lock, off_runtime};
 use crate::plan::StepInput;
 use crate::plugin::{Loader, Plugin, WORLD};
-use crate::spec::{ChainSpec, StepLimits, StepSpec};
+use crate::spec::{ChainSpec, StepSpec};
 use crate::step::{Step, StepVersion};
 use crate::swap::{self, Refused};
 use crate::text::printable;
@@ -206,8 +207,7 @@ impl Host {
     pub async fn inspect(&self, component: Bytes) -> Result<Inspection> {
         let plugin = self.inner.loader.load("inspected", component).await?;
         off_runtime(move || {
-            let (name, version, summary, config_schema) =
-                Instance::new(&plugin, StepLimits::default())?.describe()?;
+            let (name, version, summary, config_schema) = Instance::alone(&plugin)?.describe()?;
             let shown = |text: String| printable(&text, MESSAGE_CHARS);
             Ok(Inspection {
                 digest: plugin.digest,
@@ -239,7 +239,7 @@ impl Host {
         off_runtime(move || {
             let version = StepVersion { spec, plugin };
             let input = StepInput::first(&table, &table, true);
-            let step = Step::open(version, input, 0, &mut Instances::default())?;
+            let step = Step::open(version, input, 0, &mut Instances::new(""))?;
             Ok(step.plan().map(|plan| plan.report.clone()))
         })
         .await?
@@ -456,6 +456,13 @@ impl Inner {
         let mut wider = Vec::new();
         for line in self.followers(name) {
             let spec = line.next_spec();
+            let runs_it = |step: &&StepSpec| *step.plugin == *name && self.is_swappable(step);
+            let steps = spec.tables.values().flatten().filter(runs_it);
+            if let Some(error) =
+                steps.filter_map(|step| hosted::not_granted(&plugin.imports, &step.grant)).next()
+            {
+                return Ok(Err(Refused::Broken(error)));
+            }
             let versions = self.resolve(&spec, Some(&plugin)).await?;
             match swap::check(&line, spec, versions).await {
                 Ok(checked) => {
@@ -468,8 +475,7 @@ impl Inner {
         }
         if ready.is_empty() {
             // Nobody runs it: at least it must start.
-            let started =
-                off_runtime(move || Instance::new(&plugin, StepLimits::default())?.describe()).await?;
+            let started = off_runtime(move || Instance::alone(&plugin)?.describe()).await?;
             if let Err(error) = started {
                 return Ok(Err(Refused::Broken(error)));
             }

@@ -110,6 +110,8 @@ pub struct StepLineage {
     pub plugin: String,
     /// The version that runs.
     pub digest: Digest,
+    /// The host interfaces that it imports, types left out.
+    pub imports: Vec<String>,
     /// Its plan; `None`: it is not interested in this table and is skipped.
     pub plan: Option<PlanReport>,
 }

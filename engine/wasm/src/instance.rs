@@ -7,13 +7,14 @@ use sluice_types::{Digest, Error, ErrorKind, Result};
 use wasmtime::{PoolConcurrencyLimitError, Store, Trap};
 
 use crate::contract::{Batch, ConfigError, Output, Plan, TableInfo, TransformPlugin, TransformPluginPre};
+use crate::hosted::{Caller, Hosted};
 use crate::limits::{Limiter, MemoryExceeded, OPEN_MS, TICK};
 use crate::plugin::Plugin;
-use crate::spec::StepLimits;
+use crate::spec::{Grants, StepLimits, StepSpec};
 
 /// A live instance. After a trap nothing in its store can be entered again, so it is thrown away whole.
 pub(crate) struct Instance {
-    store: Store<Limiter>,
+    store: Store<Hosted>,
     guest: TransformPlugin,
     plugin: Arc<Plugin>,
     limits: StepLimits,
@@ -29,32 +30,45 @@ pub(crate) enum OpenFailed {
 }
 
 impl Instance {
-    pub(crate) fn new(plugin: &Arc<Plugin>, limits: StepLimits) -> Result<Instance> {
+    /// One that nobody grants anything: enough to ask it what it is.
+    pub(crate) fn alone(plugin: &Arc<Plugin>) -> Result<Instance> {
+        Instance::new(plugin, StepLimits::default(), &Arc::default(), &Arc::from(""))
+    }
+
+    fn new(
+        plugin: &Arc<Plugin>,
+        limits: StepLimits,
+        grant: &Arc<Grants>,
+        pipeline: &Arc<str>,
+    ) -> Result<Instance> {
+        let caller =
+            || Caller { pipeline: pipeline.clone(), plugin: plugin.name.to_string(), grant: grant.clone() };
         match plugin.pooled() {
-            Some(pre) => match Instance::from(pre, plugin, limits) {
+            Some(pre) => match Instance::from(pre, plugin, limits, caller()) {
                 Err(why) if pool_is_short(&why) => {
                     tracing::debug!(plugin = %plugin.id(), %why, "not from the pool");
-                    Instance::from(plugin.on_demand()?, plugin, limits)
+                    Instance::from(plugin.on_demand()?, plugin, limits, caller())
                 }
                 made => made,
             },
-            None => Instance::from(plugin.on_demand()?, plugin, limits),
+            None => Instance::from(plugin.on_demand()?, plugin, limits, caller()),
         }
         .map_err(|why| broke(&why, plugin, &limits, "starting"))
     }
 
     fn from(
-        pre: &TransformPluginPre<Limiter>,
+        pre: &TransformPluginPre<Hosted>,
         plugin: &Arc<Plugin>,
         limits: StepLimits,
+        caller: Caller,
     ) -> wasmtime::Result<Instance> {
-        let mut store = Store::new(pre.engine(), Limiter::new(limits.memory));
-        store.limiter(|limiter| limiter);
+        let mut store = Store::new(pre.engine(), Hosted::new(Limiter::new(limits.memory), caller));
+        store.limiter(|hosted| &mut hosted.limiter);
         store.set_hostcall_fuel(usize::try_from(limits.output).unwrap_or(usize::MAX));
         store.set_epoch_deadline(ticks(OPEN_MS));
         let _running = plugin.engine.ticker.running();
         let guest = pre.instantiate(&mut store)?;
-        let memory_at_start = store.data().used();
+        let memory_at_start = store.data().limiter.used();
         drop(_running);
         Ok(Instance { store, guest, plugin: plugin.clone(), limits, memory_at_start })
     }
@@ -99,7 +113,7 @@ impl Instance {
         &mut self,
         limit_ms: u64,
         doing: &'static str,
-        call: impl FnOnce(&TransformPlugin, &mut Store<Limiter>) -> wasmtime::Result<T>,
+        call: impl FnOnce(&TransformPlugin, &mut Store<Hosted>) -> wasmtime::Result<T>,
     ) -> Result<T> {
         let _running = self.plugin.engine.ticker.running();
         self.store.set_epoch_deadline(ticks(limit_ms));
@@ -108,7 +122,7 @@ impl Instance {
 
     /// Whether it holds so much memory that a new instance is due: guests never give memory back.
     fn is_bloated(&self) -> bool {
-        let used = self.store.data().used();
+        let used = self.store.data().limiter.used();
         used > self.limits.memory / 2 && used > self.memory_at_start * 2
     }
 }
@@ -159,11 +173,18 @@ fn broke(why: &wasmtime::Error, plugin: &Plugin, limits: &StepLimits, doing: &'s
     error.at(|place| place.plugin = Some(plugin.id()))
 }
 
-/// The instances of one line: one per plugin version and limits, shared by all tables.
-#[derive(Default)]
+/// The instances of one line: one per plugin version, limits and grant, shared by all tables.
 pub(crate) struct Instances {
-    slots: HashMap<(Digest, StepLimits), Slot>,
+    pipeline: Arc<str>,
+    slots: HashMap<Kind, Slot>,
     handles: u32,
+}
+
+/// Steps whose configuration differs only in what the plugin itself reads share an instance.
+type Kind = (Digest, StepLimits, Arc<Grants>);
+
+fn kind(plugin: &Plugin, spec: &StepSpec) -> Kind {
+    (plugin.digest, spec.limits, spec.grant.clone())
 }
 
 #[derive(Default)]
@@ -180,6 +201,11 @@ pub(crate) struct Lease<'a> {
 }
 
 impl Instances {
+    /// None yet, for this pipeline.
+    pub(crate) fn new(pipeline: &str) -> Instances {
+        Instances { pipeline: pipeline.into(), slots: HashMap::new(), handles: 0 }
+    }
+
     /// A handle that no table has yet.
     pub(crate) fn new_handle(&mut self) -> u32 {
         self.handles += 1;
@@ -187,36 +213,36 @@ impl Instances {
     }
 
     /// The live instance, made where there is none.
-    pub(crate) fn lease(&mut self, plugin: &Arc<Plugin>, limits: StepLimits) -> Result<Lease<'_>> {
-        let slot = self.slots.entry((plugin.digest, limits)).or_default();
+    pub(crate) fn lease(&mut self, plugin: &Arc<Plugin>, spec: &StepSpec) -> Result<Lease<'_>> {
+        let slot = self.slots.entry(kind(plugin, spec)).or_default();
         let instance = match slot.instance.take() {
             Some(live) => live,
             None => {
                 slot.generation += 1;
-                Instance::new(plugin, limits)?
+                Instance::new(plugin, spec.limits, &spec.grant, &self.pipeline)?
             }
         };
         Ok(Lease { instance: slot.instance.insert(instance), generation: slot.generation })
     }
 
     /// Throws the instance away, store and all.
-    pub(crate) fn discard(&mut self, plugin: &Arc<Plugin>, limits: StepLimits) {
-        let slot = self.slots.get_mut(&(plugin.digest, limits));
+    pub(crate) fn discard(&mut self, plugin: &Arc<Plugin>, spec: &StepSpec) {
+        let slot = self.slots.get_mut(&kind(plugin, spec));
         if slot.is_some_and(|slot| slot.instance.take().is_some()) {
             plugin.counters.instances_discarded.add(1);
         }
     }
 
     /// Throws the instance away if it grew too large.
-    pub(crate) fn recycle(&mut self, plugin: &Arc<Plugin>, limits: StepLimits) {
-        if let Some(slot) = self.slots.get_mut(&(plugin.digest, limits)) {
+    pub(crate) fn recycle(&mut self, plugin: &Arc<Plugin>, spec: &StepSpec) {
+        if let Some(slot) = self.slots.get_mut(&kind(plugin, spec)) {
             slot.instance.take_if(|instance| instance.is_bloated());
         }
     }
 
     /// Closes a handle where its instance still lives.
-    pub(crate) fn close(&mut self, plugin: &Arc<Plugin>, limits: StepLimits, handle: u32, generation: u64) {
-        let Some(slot) = self.slots.get_mut(&(plugin.digest, limits)) else { return };
+    pub(crate) fn close(&mut self, plugin: &Arc<Plugin>, spec: &StepSpec, handle: u32, generation: u64) {
+        let Some(slot) = self.slots.get_mut(&kind(plugin, spec)) else { return };
         if slot.generation != generation {
             return;
         }

@@ -8,6 +8,7 @@
 //! ```
 //! - [`Host`] knows the versions (`versions`), replaces them (`swap`, `watch`) and answers questions (`inspect`).
 //! - `plugin` loads a component: `compile`, `cache`, its imports checked; `instance` runs it within its `limits`.
+//! - `hosted` answers what a guest asks of its host (`wit/host.wit`), within the step's grant; `keys` seal, open and hash for it.
 //! - `plan` checks what a plugin plans for a table before a row flows.
 
 mod cache;
@@ -16,8 +17,10 @@ mod compile;
 mod contract;
 mod engine;
 mod host;
+mod hosted;
 mod inspect;
 mod instance;
+mod keys;
 mod lift;
 mod limits;
 mod line;
@@ -35,6 +38,7 @@ mod watch;
 pub use compile::{Compiler, compile_plugin_main};
 pub use host::{Candidate, Host, HostMetrics, HostOptions, PluginSource, PluginStatus, SwapReport};
 pub use inspect::{Inspection, OutputColumn, PlanReport, StepLineage, TableLineage, WrittenColumn};
+pub use keys::{KEY_BYTES, KeyRing};
 pub use line::Chains;
-pub use spec::{ChainSpec, Grants, StepLimits, StepSpec};
+pub use spec::{ChainSpec, CryptoGrant, CryptoOp, Grants, StepLimits, StepSpec};
 pub use watch::Watcher;

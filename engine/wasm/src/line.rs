@@ -114,7 +114,7 @@ pub(crate) struct Prepared {
 
 impl Line {
     pub(crate) fn new(pipeline: PipelineId, spec: ChainSpec, versions: Versions) -> Line {
-        let set = ChainSet::new(versions.clone(), spec.complete_before_images);
+        let set = ChainSet::new(&pipeline.0, versions.clone(), spec.complete_before_images);
         let live = Live { spec: Arc::new(spec), versions, tables: BTreeMap::new(), recent: BTreeMap::new() };
         Line {
             pipeline,
@@ -176,8 +176,9 @@ pub(crate) struct ChainSet {
 }
 
 impl ChainSet {
-    pub(crate) fn new(versions: Versions, complete_before_images: bool) -> ChainSet {
-        ChainSet { instances: Instances::default(), versions, complete_before_images, chains: Vec::new() }
+    pub(crate) fn new(pipeline: &str, versions: Versions, complete_before_images: bool) -> ChainSet {
+        let instances = Instances::new(pipeline);
+        ChainSet { instances, versions, complete_before_images, chains: Vec::new() }
     }
 
     /// Opens a table's chain; one that is open on the same shape stays.

@@ -6,14 +6,15 @@ use std::time::Instant;
 use bytes::Bytes;
 use sluice_types::{Digest, Error, ErrorKind, Result};
 use wasmtime::component::types::ComponentItem;
-use wasmtime::component::{Component, Linker};
+use wasmtime::component::{Component, HasSelf, Linker};
 
 use crate::cache::{CodeCache, Trusted};
 use crate::compile::Compiler;
-use crate::contract::{CONTRACT, TransformPluginPre};
+use crate::contract::{CONTRACT, TransformPluginPre, crypto, log};
 use crate::engine::Engine;
 use crate::host::Counters;
-use crate::limits::{COMPONENT_BYTES, Limiter};
+use crate::hosted::{self, Hosted};
+use crate::limits::COMPONENT_BYTES;
 use crate::text::printable;
 
 /// The world that transforms implement.
@@ -28,8 +29,8 @@ pub(crate) struct Plugin {
     pub(crate) engine: Engine,
     pub(crate) counters: Arc<Counters>,
     code: Trusted,
-    pooled: Option<TransformPluginPre<Limiter>>,
-    on_demand: OnceLock<TransformPluginPre<Limiter>>,
+    pooled: Option<TransformPluginPre<Hosted>>,
+    on_demand: OnceLock<TransformPluginPre<Hosted>>,
 }
 
 /// What turns bytes into plugins.
@@ -76,8 +77,8 @@ impl Loader {
     fn link(&self, name: &str, digest: Digest, bytes: &Bytes, code: Trusted) -> Result<Plugin> {
         let engine = self.engine.pooled.as_ref().unwrap_or(&self.engine.on_demand);
         let component = deserialize(engine, &code)?;
-        check_imports(engine, &component)?;
-        let imports = function_imports(engine, &component).map(|(import, _)| import).collect();
+        let imports = function_imports(engine, &component);
+        check_imports(&imports)?;
         let pre = link(engine, &component)?;
         let plugin = Plugin {
             name: name.into(),
@@ -101,12 +102,12 @@ impl Loader {
 
 impl Plugin {
     /// How to make an instance from the pool; `None` when there is no pool.
-    pub(crate) fn pooled(&self) -> Option<&TransformPluginPre<Limiter>> {
+    pub(crate) fn pooled(&self) -> Option<&TransformPluginPre<Hosted>> {
         self.pooled.as_ref()
     }
 
     /// How to make an instance outside of the pool; linked when first needed.
-    pub(crate) fn on_demand(&self) -> Result<&TransformPluginPre<Limiter>> {
+    pub(crate) fn on_demand(&self) -> Result<&TransformPluginPre<Hosted>> {
         if let Some(pre) = self.on_demand.get() {
             return Ok(pre);
         }
@@ -132,9 +133,14 @@ fn deserialize(engine: &wasmtime::Engine, code: &Trusted) -> Result<Component> {
         .map_err(|why| Error::new(ErrorKind::Internal, "compiled code doesn't fit this engine").because(why))
 }
 
-fn link(engine: &wasmtime::Engine, component: &Component) -> Result<TransformPluginPre<Limiter>> {
-    // Nothing is linked: a plugin has no way out of its sandbox but its answers.
-    let linker = Linker::<Limiter>::new(engine);
+fn link(engine: &wasmtime::Engine, component: &Component) -> Result<TransformPluginPre<Hosted>> {
+    // Nothing is linked but what a grant may allow, and each call looks at the grant again.
+    let mut linker = Linker::<Hosted>::new(engine);
+    let own = |why: wasmtime::Error| {
+        Error::new(ErrorKind::Internal, "the host's interfaces can't be linked").because(why)
+    };
+    crypto::add_to_linker::<_, HasSelf<Hosted>>(&mut linker, |hosted| hosted).map_err(own)?;
+    log::add_to_linker::<_, HasSelf<Hosted>>(&mut linker, |hosted| hosted).map_err(own)?;
     let invalid = |why: wasmtime::Error| {
         let what = format!("the component does not implement the world {WORLD} of sluice:plugin@{CONTRACT}");
         Error::new(ErrorKind::PluginInvalid, what)
@@ -146,13 +152,9 @@ fn link(engine: &wasmtime::Engine, component: &Component) -> Result<TransformPlu
 }
 
 /// Imports that bring functions or anything else but types.
-fn function_imports<'a>(
-    engine: &'a wasmtime::Engine,
-    component: &'a Component,
-) -> impl Iterator<Item = (String, &'static str)> {
+fn function_imports(engine: &wasmtime::Engine, component: &Component) -> Vec<String> {
     let ty = component.component_type();
-    let imports: Vec<(String, &'static str)> = ty
-        .imports(engine)
+    ty.imports(engine)
         .filter(|(_, item)| match &item.ty {
             ComponentItem::ComponentInstance(instance) => {
                 instance.exports(engine).any(|(_, item)| !matches!(item.ty, ComponentItem::Type(_)))
@@ -160,26 +162,18 @@ fn function_imports<'a>(
             ComponentItem::Type(_) => false,
             _ => true,
         })
-        .map(|(name, _)| (name.to_string(), grant_of(name)))
-        .collect();
-    imports.into_iter()
+        .map(|(name, _)| name.to_string())
+        .collect()
 }
 
-/// What the configuration would have to grant for an import.
-fn grant_of(import: &str) -> &'static str {
-    let interface = import.strip_prefix("sluice:plugin/").and_then(|rest| rest.split('@').next());
-    match interface {
-        Some("log") => {
-            "`grant: { log: {} }` would allow it, but host interfaces are not built yet in this version"
-        }
-        Some("metrics") => {
-            "`grant: { metrics: {} }` would allow it, but host interfaces are not built yet in this version"
-        }
-        Some("lookup") => {
-            "`grant: { lookup: { tables: [...] } }` would allow it, but host interfaces are not built yet in this version"
-        }
-        Some("crypto") => {
-            "`grant: { crypto: { keys: [...], ops: [...] } }` would allow it, but host interfaces are not built yet in this version"
+/// What to do about an import that no grant allows.
+fn remedy_of(import: &str) -> &'static str {
+    match import {
+        _ if ["lookup", "metrics"]
+            .iter()
+            .any(|name| import.starts_with(&format!("sluice:plugin/{name}"))) =>
+        {
+            "That host interface is not built yet in this version"
         }
         _ if import.starts_with("wasi:") => {
             "No grant gives a plugin files, network, clocks, randomness or environment: build it without WASI \
@@ -189,9 +183,11 @@ fn grant_of(import: &str) -> &'static str {
     }
 }
 
-fn check_imports(engine: &wasmtime::Engine, component: &Component) -> Result<()> {
-    let Some((import, grant)) = function_imports(engine, component).next() else { return Ok(()) };
-    let import = printable(&import, 200);
-    Err(Error::new(ErrorKind::PluginRefused, format!("it imports `{import}`, which it was not granted"))
-        .remedy(grant))
+/// Refuses what can never be granted; what needs a grant is looked at where a step has one or has not.
+fn check_imports(imports: &[String]) -> Result<()> {
+    let Some(import) = imports.iter().find(|import| hosted::interface_of(import).is_none()) else {
+        return Ok(());
+    };
+    let what = format!("it imports `{}`, which it was not granted", printable(import, 200));
+    Err(Error::new(ErrorKind::PluginRefused, what).remedy(remedy_of(import)))
 }

@@ -5,6 +5,8 @@ use std::sync::Arc;
 
 use sluice_types::{Digest, TableId};
 
+use crate::keys::KeyRing;
+
 /// The chains of one line.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct ChainSpec {
@@ -23,7 +25,7 @@ pub struct StepSpec {
     /// Its configuration, as JSON.
     pub config: String,
     /// The host interfaces that it may import.
-    pub grant: Grants,
+    pub grant: Arc<Grants>,
     /// What one of its calls may use.
     pub limits: StepLimits,
     /// Columns (by their name at this point of the chain) that it must not read.
@@ -42,7 +44,7 @@ impl StepSpec {
         StepSpec {
             plugin: plugin.into(),
             config: config.into(),
-            grant: Grants::default(),
+            grant: Arc::default(),
             limits: StepLimits::default(),
             deny: Vec::new(),
             override_shipped: false,
@@ -52,13 +54,47 @@ impl StepSpec {
     }
 }
 
-/// Host interfaces that the configuration grants to a step, by name (`log`, `lookup`, `crypto`, `metrics`).
-///
-/// This version has no host interface yet, so anything in here is a `not_built` finding.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+/// Host interfaces that the configuration grants to a step (`wit/host.wit`). Nothing by default.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
 pub struct Grants {
-    /// The names, as written under `grant:`.
-    pub interfaces: BTreeSet<String>,
+    /// `crypto: { keys: [..], ops: [..] }`
+    pub crypto: Option<CryptoGrant>,
+    /// `log: {}`
+    pub log: bool,
+}
+
+/// Which keys a plugin may use, and for what.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub struct CryptoGrant {
+    /// The keys.
+    pub keys: Vec<KeyRing>,
+    /// What it may do with each.
+    pub ops: BTreeSet<CryptoOp>,
+}
+
+/// What can be done with a key.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum CryptoOp {
+    /// Encrypt values.
+    Seal,
+    /// Decrypt what was sealed.
+    Open,
+    /// Hash values by the key.
+    Hash,
+}
+
+impl CryptoOp {
+    /// All of them.
+    pub const ALL: [CryptoOp; 3] = [CryptoOp::Seal, CryptoOp::Open, CryptoOp::Hash];
+
+    /// As the configuration has it.
+    pub fn word(self) -> &'static str {
+        match self {
+            CryptoOp::Seal => "seal",
+            CryptoOp::Open => "open",
+            CryptoOp::Hash => "hash",
+        }
+    }
 }
 
 /// What one call of a plugin may use.

@@ -109,13 +109,14 @@ impl Step {
         StepLineage {
             plugin: self.version.plugin.name.to_string(),
             digest: self.version.plugin.digest,
+            imports: self.version.plugin.imports.clone(),
             plan: self.plan.as_ref().map(|plan| plan.report.clone()),
         }
     }
 
     /// Lets the plugin forget the table.
     pub(crate) fn close(&self, instances: &mut Instances) {
-        instances.close(&self.version.plugin, self.version.spec.limits, self.handle, self.generation);
+        instances.close(&self.version.plugin, &self.version.spec, self.handle, self.generation);
     }
 
     /// Applies the step. On an error the flow still holds every event, some of them changed.
@@ -295,8 +296,7 @@ impl Step {
         if self.images.len() == 0 {
             return Ok((Answer::nothing(plan), excluded));
         }
-        let limits = self.version.spec.limits;
-        let plugin = self.version.plugin.clone();
+        let StepVersion { spec, plugin } = self.version.clone();
         let output = {
             let instance = self.opened_instance(plan, instances)?;
             let columns: Vec<&Column> = self.columns.get().iter().collect();
@@ -307,18 +307,18 @@ impl Step {
         let output = match output {
             Ok(Ok(output)) => output,
             Ok(Err(text)) => {
-                instances.recycle(&plugin, limits);
+                instances.recycle(&plugin, &spec);
                 let error = Error::new(ErrorKind::PluginFailed, "the plugin answered that it failed");
                 let text = crate::text::printable(&text, crate::limits::REJECT_BYTES);
                 return Err(self.here(error.with_guest_text(text)).into());
             }
             Err(error) => {
                 // Nothing in its store can be entered again.
-                instances.discard(&plugin, limits);
+                instances.discard(&plugin, &spec);
                 return Err(self.here(error).into());
             }
         };
-        instances.recycle(&plugin, limits);
+        instances.recycle(&plugin, &spec);
         let answer = lift::check(output, plan, &self.images).map_err(|defect| self.output_error(defect))?;
         for reject in &answer.rejects {
             let event = self.images.events[reject.row as usize];
@@ -394,7 +394,7 @@ impl Step {
     ) -> Result<&'a mut Instance> {
         let StepVersion { spec, plugin } = &self.version;
         let broke = |error| broke_on_open(error, spec);
-        let generation = instances.lease(plugin, spec.limits).map_err(broke)?.generation;
+        let generation = instances.lease(plugin, spec).map_err(broke)?.generation;
         if generation != self.generation {
             let (again, generation) = open(&self.version, &self.input, self.handle, instances)?;
             if again.as_ref() != Some(plan) {
@@ -404,7 +404,7 @@ impl Step {
             }
             self.generation = generation;
         }
-        Ok(instances.lease(plugin, spec.limits).map_err(broke)?.instance)
+        Ok(instances.lease(plugin, spec).map_err(broke)?.instance)
     }
 
     fn output_error(&self, Defect { what, column }: Defect) -> Error {
@@ -438,7 +438,7 @@ fn open(
         version: schema.version,
         columns: &infos,
     };
-    let lease = instances.lease(plugin, spec.limits).map_err(|error| broke_on_open(error, spec))?;
+    let lease = instances.lease(plugin, spec).map_err(|error| broke_on_open(error, spec))?;
     let generation = lease.generation;
     let opened: Result<Option<Plan>, OpenFailed> = lease.instance.open(handle, &table, &spec.config);
     let failed = |kind: ErrorKind, what: &str, findings: Vec<Finding>| {
@@ -454,7 +454,7 @@ fn open(
             return Err(failed(ErrorKind::PluginConfig, "its configuration is refused", findings));
         }
         Err(OpenFailed::Broke(error)) => {
-            instances.discard(plugin, spec.limits);
+            instances.discard(plugin, spec);
             return Err(broke_on_open(error, spec));
         }
     };

@@ -48,8 +48,9 @@ pub(crate) fn is_own_trouble(error: &Error) -> bool {
 /// Opens chains of these versions on every live table of a line, compares them with what runs, and probes them.
 pub(crate) async fn check(line: &Line, spec: Arc<ChainSpec>, versions: Versions) -> Result<Checked, Refused> {
     let (tables, recent) = line.recent();
+    let pipeline = line.pipeline.clone();
     let run = move || {
-        let mut set = ChainSet::new(versions, spec.complete_before_images);
+        let mut set = ChainSet::new(&pipeline.0, versions, spec.complete_before_images);
         let mut opened = BTreeMap::new();
         let mut wider = Vec::new();
         for (id, before) in &tables {
@@ -105,6 +106,7 @@ fn compare_steps(table: &TableId, before: &[StepLineage], after: &[StepLineage],
                 wider.push(format!("for {table} it {what} `{name}`"));
             }
         };
+        more("imports", refs(&new.imports), refs(&old.imports));
         more("reads", refs(&new_plan.reads), refs(&old_plan.reads));
         more("writes", written(new_plan), written(old_plan));
         more("drops", refs(&new_plan.drops), refs(&old_plan.drops));

@@ -11,6 +11,7 @@ use sluice_types::settings::did_you_mean;
 use sluice_types::{Digest, Error, ErrorKind, Finding, Result};
 
 use crate::host::{Inner, PluginSource};
+use crate::hosted;
 use crate::limits::COMPONENT_BYTES;
 use crate::line::{Line, Versions, lock};
 use crate::plugin::Plugin;
@@ -68,13 +69,18 @@ impl Inner {
                     }
                     _ => self.resolve_step(step).await,
                 };
-                match plugin {
-                    Ok(plugin) => resolved.push(StepVersion { spec: Arc::new(step.clone()), plugin }),
-                    Err(error) => {
-                        kind.get_or_insert(error.kind());
-                        findings.push(finding(step, &error));
-                    }
-                }
+                let (key, error) = match plugin {
+                    Ok(plugin) => match hosted::not_granted(&plugin.imports, &step.grant) {
+                        None => {
+                            resolved.push(StepVersion { spec: Arc::new(step.clone()), plugin });
+                            continue;
+                        }
+                        Some(error) => ("grant", error),
+                    },
+                    Err(error) => ("plugin", error),
+                };
+                kind.get_or_insert(error.kind());
+                findings.push(finding(step, key, &error));
             }
             versions.insert(table.clone(), resolved);
         }
@@ -87,11 +93,6 @@ impl Inner {
     }
 
     async fn resolve_step(&self, step: &StepSpec) -> Result<Arc<Plugin>> {
-        if let Some(interface) = step.grant.interfaces.first() {
-            let what = format!("`grant: {interface}` is not built yet in this version");
-            return Err(Error::new(ErrorKind::NotBuilt, what)
-                .remedy("Leave `grant` out; plugins that need no host interface work without"));
-        }
         let name = &*step.plugin;
         if !is_name(name) {
             let what = format!("`{}` is not the name of a plugin", crate::text::printable(name, 100));
@@ -287,11 +288,7 @@ fn is_name(name: &str) -> bool {
         && name.chars().all(|c| c.is_ascii_alphanumeric() || matches!(c, '-' | '_' | '.'))
 }
 
-fn finding(step: &StepSpec, error: &Error) -> Finding {
-    let key = match error.kind() {
-        ErrorKind::NotBuilt => "grant",
-        _ => "plugin",
-    };
+fn finding(step: &StepSpec, key: &str, error: &Error) -> Finding {
     let cause = std::error::Error::source(error).map_or(String::new(), |cause| format!(": {cause}"));
     let what = format!("plugin {}: {}{cause}", step.plugin, error.what());
     let remedy = error.remedy_text().unwrap_or_default().to_string();

@@ -36,8 +36,10 @@
 //! plugin. Suggested reading order: [`Table`], [`Row`], [`Rows`], [`Value`]; then [`Columns`] for speed and [`raw`] for everything else.
 
 mod columns;
+pub mod crypto;
 mod decimal;
 mod export;
+pub mod log;
 mod out;
 pub mod raw;
 mod row;

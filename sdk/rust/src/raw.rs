@@ -3,7 +3,7 @@
 #![allow(missing_docs, clippy::all, clippy::unwrap_used, clippy::expect_used, clippy::panic, unsafe_code)]
 
 wit_bindgen::generate!({
-    world: "transform-plugin",
+    world: "hosted-transform-plugin",
     path: "../../wit",
     pub_export_macro: true,
     export_macro_name: "export_transformer",
@@ -14,3 +14,4 @@ pub use exports::sluice::plugin::transformer::{Batch, Guest, Output, Plan, RowEr
 pub use sluice::plugin::types::{
     Blobs, Column, ColumnData, ColumnInfo, ColumnType, ConfigError, Info, Strings, TableInfo,
 };
+pub use sluice::plugin::{crypto, log};

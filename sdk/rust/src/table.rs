@@ -144,6 +144,12 @@ impl Table {
         self.write(path, column, ty)
     }
 
+    /// As [`Table::retype`], of a column of one of these types; any other is an error.
+    pub fn retype_from(&mut self, path: &str, name: &str, types: &[ColumnType], ty: ColumnType) -> Col {
+        let column = self.read_as(path, name, types);
+        self.write(path, column, ty)
+    }
+
     fn write(&mut self, path: &str, column: Col, ty: ColumnType) -> Col {
         if column.read == NONE {
             return column;

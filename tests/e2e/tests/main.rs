@@ -8,6 +8,7 @@ mod bad_servers;
 mod changed_source;
 mod constrained;
 mod documents;
+mod encryption;
 mod full_disk;
 mod harness;
 mod huge;

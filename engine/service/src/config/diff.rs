@@ -5,7 +5,12 @@ use std::fmt;
 
 use serde_json::{Map, Value as Json};
 
+use sluice_wasm::Grants;
+
 use super::{Config, Pipeline};
+
+/// The section whose values are never shown, and need no new process.
+const KEYS: &str = "keys";
 
 /// What is to be done to go from one configuration to another.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -70,6 +75,8 @@ pub fn diff(old: &Config, new: &Config) -> Difference {
     let mut general = Changes::default();
     general.compare("", &old.general, &new.general);
     difference.process = general.sections();
+    // A key comes with the grants of the steps that may use it.
+    difference.process.retain(|section| section != KEYS);
     difference.shown = general.shown;
 
     let mut changed_databases = BTreeSet::new();
@@ -120,7 +127,8 @@ fn what_to_do(old: &Pipeline, new: &Pipeline, changes: &Changes, databases: &BTr
         return Todo::Restart;
     }
     match changes.shown.is_empty() {
-        true => Todo::Nothing,
+        true if grants(old) == grants(new) => Todo::Nothing,
+        true => Todo::Live,
         // A chain added or taken away entirely changes what the default of `truncate` is: that is more than a plugin's part.
         false
             if without_chains(&old.part.filled) == without_chains(&new.part.filled)
@@ -130,6 +138,11 @@ fn what_to_do(old: &Pipeline, new: &Pipeline, changes: &Changes, databases: &BTr
         }
         false => Todo::Restart,
     }
+}
+
+/// What the steps may use: another key under the same name is another grant.
+fn grants(pipeline: &Pipeline) -> Vec<&Grants> {
+    pipeline.tables.iter().flat_map(|table| &table.steps).map(|step| &*step.grant).collect()
 }
 
 fn has_chains(pipeline: &Pipeline) -> bool {

@@ -5,6 +5,7 @@
 //! changed file means for a running service), [`schema`] (the JSON Schema that editors use).
 
 pub mod diff;
+mod keys;
 pub mod lines;
 mod pipeline;
 mod read;

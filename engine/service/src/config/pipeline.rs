@@ -12,6 +12,7 @@ use sluice_types::settings::did_you_mean;
 use sluice_types::{ErrorKind, Finding, Settings};
 
 use super::diff::Trees;
+use super::keys::Keys;
 use super::read::{check_name, is_name};
 use super::{Database, Pipeline, table};
 
@@ -23,6 +24,7 @@ const CONCURRENCY_MAX: u64 = 64;
 pub(super) fn read(
     settings: &mut Settings,
     databases: &Databases,
+    keys: &Keys,
     trees: &Trees<'_>,
 ) -> BTreeMap<String, Pipeline> {
     if !settings.has("pipelines") {
@@ -31,7 +33,7 @@ pub(super) fn read(
     let mut pipelines: BTreeMap<String, Pipeline> = BTreeMap::new();
     for (name, mut nested) in settings.take_named("pipelines") {
         check_name(&mut nested, "pipeline", &name);
-        let pipeline = one(&mut nested, &name, databases, trees);
+        let pipeline = one(&mut nested, &name, databases, keys, trees);
         if let Some((other, _)) = pipelines.iter().find(|(_, other)| other.id == pipeline.id) {
             let what = format!("the pipeline `{other}` has the id `{}`, too", pipeline.id);
             nested.reject("id", what, "checkpoints are filed under it: give each pipeline an id of its own");
@@ -42,7 +44,7 @@ pub(super) fn read(
     pipelines
 }
 
-fn one(nested: &mut Settings, name: &str, databases: &Databases, trees: &Trees<'_>) -> Pipeline {
+fn one(nested: &mut Settings, name: &str, databases: &Databases, keys: &Keys, trees: &Trees<'_>) -> Pipeline {
     let id = nested.take_text("id");
     if id.as_deref().is_some_and(|id| !is_name(id)) {
         nested.reject("id", "this can't be an id", "use letters, digits, `-` and `_`, at most 40");
@@ -84,7 +86,7 @@ fn one(nested: &mut Settings, name: &str, databases: &Databases, trees: &Trees<'
         ),
         on_error: on_error(nested),
         on_position_lost: on_position_lost(nested),
-        tables: table::read(nested),
+        tables: table::read(nested, keys),
         part: trees.part("pipelines", name),
         path: nested.path().to_string(),
     }

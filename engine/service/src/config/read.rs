@@ -14,7 +14,7 @@ use sluice_types::{Error, ErrorKind, Finding, Result, Secret, Settings, Severity
 
 use super::diff::Trees;
 use super::yaml::{Document, refused};
-use super::{Config, Database, Pipeline, ProcessLimits, ServiceSettings, StateSettings, pipeline};
+use super::{Config, Database, Pipeline, ProcessLimits, ServiceSettings, StateSettings, keys, pipeline};
 use crate::Registry;
 use crate::secrets::{Filled, Lookup, fill};
 
@@ -82,11 +82,11 @@ fn root(
     let service = service(settings);
     let limits = limits(settings);
     let plugin_dir = plugin_dir(settings, base);
-    settings.not_built("keys", "leave it out: no plugin can be granted a key yet");
+    let keys = keys::read(settings);
     settings.not_built("alerts", "leave it out, and watch /metrics");
     let trees = Trees { written: &document.tree, filled: &filled.tree };
     let databases = databases(settings, base, &trees, registry);
-    let pipelines = pipeline::read(settings, &databases, &trees);
+    let pipelines = pipeline::read(settings, &databases, &keys, &trees);
     let general = trees.general();
     if state.key.is_none() {
         warn_of_open_state(settings, &pipelines);

@@ -2,6 +2,8 @@
 
 use serde_json::{Map, Value as Json, json};
 
+use sluice_wasm::CryptoOp;
+
 use crate::Registry;
 
 /// The schema; each connector of the registry brings its own part.
@@ -38,7 +40,10 @@ pub fn json_schema(registry: &Registry) -> Json {
                     [("dir", text("The watched folder of NAME.wasm files, relative to this file."))],
                 ),
             ),
-            ("keys", not_built()),
+            (
+                "keys",
+                named(key(), "What plugins may be granted to seal, open and hash with, by a name of yours."),
+            ),
             ("alerts", not_built()),
             ("databases", named(database, "The servers and files, by a name of yours.")),
             ("pipelines", named(pipeline(), "What is kept in step with what, by a name of yours.")),
@@ -187,13 +192,7 @@ fn step() -> Json {
                 "config",
                 json!({ "type": "object", "description": "The plugin's own configuration. No ${..} in here: it is shown." }),
             ),
-            (
-                "grant",
-                mapping(
-                    &[],
-                    ["crypto", "lookup", "log", "metrics"].map(|interface| (interface, not_built())),
-                ),
-            ),
+            ("grant", grant()),
             (
                 "limits",
                 mapping(
@@ -215,6 +214,20 @@ fn step() -> Json {
             ("shadow", not_built()),
         ],
     )
+}
+
+fn key() -> Json {
+    let one = "Base64 of 32 bytes. Write ${env:NAME}, never the key itself.";
+    let old = texts("Keys that it has replaced: what they sealed still opens.");
+    json!({ "anyOf": [text(one), mapping(&["seal"], [("seal", text(one)), ("open", old)])] })
+}
+
+fn grant() -> Json {
+    let ops =
+        json!({ "type": "array", "minItems": 1, "items": { "enum": CryptoOp::ALL.map(CryptoOp::word) } });
+    let crypto = mapping(&["keys", "ops"], [("keys", texts("Names of `keys:`.")), ("ops", ops)]);
+    let log = mapping(&[], []);
+    mapping(&[], [("crypto", crypto), ("lookup", not_built()), ("log", log), ("metrics", not_built())])
 }
 
 fn mapping<const N: usize>(required: &[&str], properties: [(&str, Json); N]) -> Json {

@@ -5,13 +5,14 @@ use sluice_types::{Digest, Settings, TablePattern};
 use sluice_wasm::{StepLimits, StepSpec};
 
 use super::TableRule;
+use super::keys::{self, Keys};
 use super::read::is_name;
 
 /// The plugin that `where` stands for.
 const FILTER: &str = "filter";
 
 /// Every rule of `tables:`.
-pub(super) fn read(pipeline: &mut Settings) -> Vec<TableRule> {
+pub(super) fn read(pipeline: &mut Settings, keys: &Keys) -> Vec<TableRule> {
     let path = pipeline.path_of("tables");
     let remedy = "write `tables: [\"public.*\"]`, or a list of mappings with `from:`";
     if !pipeline.has("tables") {
@@ -29,19 +30,19 @@ pub(super) fn read(pipeline: &mut Settings) -> Vec<TableRule> {
         pipeline.reject("tables", "`tables` is empty", remedy);
     }
     let items = items.into_iter().enumerate();
-    items.filter_map(|(index, item)| rule(pipeline, item, format!("{path}[{index}]"))).collect()
+    items.filter_map(|(index, item)| rule(pipeline, item, format!("{path}[{index}]"), keys)).collect()
 }
 
-fn rule(pipeline: &mut Settings, item: Json, path: String) -> Option<TableRule> {
+fn rule(pipeline: &mut Settings, item: Json, path: String, keys: &Keys) -> Option<TableRule> {
     // The short form is the long one with `from` alone.
     let item = if item.is_string() { json!({ "from": item }) } else { item };
     let mut table = Settings::new(path, item);
-    let rule = read_rule(&mut table);
+    let rule = read_rule(&mut table, keys);
     pipeline.absorb(table);
     rule
 }
 
-fn read_rule(table: &mut Settings) -> Option<TableRule> {
+fn read_rule(table: &mut Settings, keys: &Keys) -> Option<TableRule> {
     let from = table.need_text("from", "the source's table, or a pattern such as `public.*`");
     if from.as_deref() == Some("") {
         table.reject("from", "`from` is empty", "name a table or a pattern");
@@ -59,7 +60,7 @@ fn read_rule(table: &mut Settings) -> Option<TableRule> {
         let config = json!({ "keep": keep }).to_string();
         StepSpec::new(FILTER, config, table.path_of("where"))
     }));
-    steps.extend(chain(table));
+    steps.extend(chain(table, keys));
     Some(TableRule {
         from: TablePattern::parse(&from?),
         to,
@@ -93,7 +94,7 @@ fn check_template(template: &str) -> Result<(), String> {
     }
 }
 
-fn chain(table: &mut Settings) -> Vec<StepSpec> {
+fn chain(table: &mut Settings, keys: &Keys) -> Vec<StepSpec> {
     let path = table.path_of("transform");
     let items = match table.take("transform") {
         None => return Vec::new(),
@@ -107,14 +108,14 @@ fn chain(table: &mut Settings) -> Vec<StepSpec> {
     items
         .filter_map(|(index, item)| {
             let mut settings = Settings::new(format!("{path}[{index}]"), item);
-            let step = step(&mut settings);
+            let step = step(&mut settings, keys);
             table.absorb(settings);
             step
         })
         .collect()
 }
 
-fn step(settings: &mut Settings) -> Option<StepSpec> {
+fn step(settings: &mut Settings, keys: &Keys) -> Option<StepSpec> {
     let plugin = settings.need_text("plugin", "the name of a plugin");
     if plugin.as_ref().is_some_and(|name| !is_name(name)) {
         // It is the name of a file in the plugin folder.
@@ -128,7 +129,7 @@ fn step(settings: &mut Settings) -> Option<StepSpec> {
     if !config.is_object() {
         settings.reject("config", "`config` is not a mapping", "write the plugin's settings as `key: value`");
     }
-    grants(settings);
+    let grant = keys::grants(settings, keys);
     settings.not_built("shadow", "leave it out");
     let limits = limits(settings);
     let deny = columns(settings, "deny");
@@ -145,21 +146,13 @@ fn step(settings: &mut Settings) -> Option<StepSpec> {
         digest
     });
     Some(StepSpec {
+        grant,
         limits,
         deny,
         override_shipped,
         digest,
         ..StepSpec::new(&plugin?, config.to_string(), settings.path())
     })
-}
-
-/// Host interfaces that may be granted: none is built yet, so whatever stands here is an error that says so.
-fn grants(settings: &mut Settings) {
-    let Some(mut grant) = settings.take_settings("grant") else { return };
-    for interface in ["crypto", "lookup", "log", "metrics"] {
-        grant.not_built(interface, "leave it out: plugins that import a host interface can't run yet");
-    }
-    settings.absorb(grant);
 }
 
 fn limits(settings: &mut Settings) -> StepLimits {

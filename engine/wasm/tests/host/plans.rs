@@ -5,7 +5,7 @@ use std::sync::Arc;
 use bytes::Bytes;
 use sluice_guests::{PROBE, guest};
 use sluice_types::{ColumnType, Digest, Error, ErrorKind, TableSchema};
-use sluice_wasm::{Grants, Host, StepSpec};
+use sluice_wasm::{Host, StepSpec};
 
 use crate::support::{TestHost, people, spec, table};
 
@@ -160,11 +160,11 @@ async fn files_that_are_no_transforms_say_so() {
 #[tokio::test]
 async fn every_finding_comes_at_once() {
     let host = TestHost::new().await;
-    let granted = Grants { interfaces: ["log".to_string()].into() };
+    host.put("hosted", guest("hosted"));
     let error = host
         .chains(vec![
             StepSpec::new("prob", "{}", "a"),
-            StepSpec { grant: granted, ..StepSpec::new("probe", "{}", "b") },
+            StepSpec::new("hosted", "{}", "b"),
             StepSpec::new("../probe", "{}", "c"),
             StepSpec { digest: Some(Digest::of(b"x")), ..StepSpec::new("probe", "{}", "d") },
         ])
@@ -177,7 +177,7 @@ async fn every_finding_comes_at_once() {
         found,
         [
             ("a.plugin", "plugin-missing"),
-            ("b.grant", "not_built"),
+            ("b.grant", "plugin-refused"),
             ("c.plugin", "plugin-missing"),
             ("d.plugin", "plugin-missing")
         ]

@@ -9,7 +9,7 @@ use sluice_types::{Change, ColumnType, Row, TableSchema, Value};
 
 use crate::support::{TestHost, table};
 
-const TYPES: [ColumnType; 20] = [
+pub const TYPES: [ColumnType; 20] = [
     ColumnType::Boolean,
     ColumnType::Int64,
     ColumnType::Uint64,
@@ -33,7 +33,7 @@ const TYPES: [ColumnType; 20] = [
 ];
 
 /// A table with a key and a column of every type.
-fn every_type() -> Arc<TableSchema> {
+pub fn every_type() -> Arc<TableSchema> {
     let columns = TYPES.iter().map(|ty| (ty.name(), *ty));
     table(&[("id", ColumnType::Int64)].into_iter().chain(columns).collect::<Vec<_>>())
 }
@@ -115,7 +115,7 @@ fn value(ty: ColumnType) -> impl Strategy<Value = Value> {
     prop_oneof![6 => plain(ty), 1 => Just(Value::Null), 1 => Just(Value::Absent)]
 }
 
-fn row() -> impl Strategy<Value = Row> {
+pub fn row() -> impl Strategy<Value = Row> {
     let values: Vec<_> = TYPES.iter().map(|ty| value(*ty).boxed()).collect();
     (any::<i64>(), values).prop_map(|(id, mut values)| {
         values.insert(0, Value::Int64(id));

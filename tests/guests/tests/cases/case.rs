@@ -1,12 +1,14 @@
 //! A case as it stands in its file.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 use std::sync::Arc;
 
+use base64::Engine;
 use serde::Deserialize;
 use serde_json::Value as Json;
 use sluice_types::{Column, ColumnType, TableId, TableSchema};
+use sluice_wasm::{CryptoGrant, CryptoOp, Grants, KeyRing};
 
 /// The columns of one image by name. One that is left out is absent.
 pub type Fields = BTreeMap<String, Json>;
@@ -19,6 +21,12 @@ pub struct Case {
     pub about: String,
     pub table: Vec<ColumnDef>,
     pub config: Json,
+    /// What the step is granted, as in `sluice.yaml`; keys are named by `keys`.
+    #[serde(default)]
+    pub grant: GrantDef,
+    /// Base64 of 32 bytes, by name.
+    #[serde(default)]
+    pub keys: BTreeMap<String, String>,
     /// The columns that come out, in order, if the case is about them.
     pub output: Option<Vec<ColumnDef>>,
     /// What is wrong with the configuration; then there are no events.
@@ -27,6 +35,24 @@ pub struct Case {
     #[serde(default)]
     pub events: Vec<EventCase>,
 }
+
+#[derive(Default, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct GrantDef {
+    pub crypto: Option<CryptoDef>,
+    pub log: Option<Empty>,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct CryptoDef {
+    pub keys: Vec<String>,
+    pub ops: Vec<String>,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Empty {}
 
 #[derive(Clone, Debug, PartialEq, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -90,6 +116,23 @@ impl Case {
             return Err("a case has either `errors` or `events`".into());
         }
         Ok(case)
+    }
+
+    /// What the step is granted.
+    pub fn grants(&self) -> Result<Grants, String> {
+        let key = |name: &String| -> Option<KeyRing> {
+            let bytes = base64::engine::general_purpose::STANDARD.decode(self.keys.get(name)?).ok()?;
+            Some(KeyRing::new(name, &bytes.try_into().ok()?, &[]))
+        };
+        let op = |word: &String| CryptoOp::ALL.into_iter().find(|op| op.word() == word);
+        let crypto = self.grant.crypto.as_ref().map(|def| {
+            let keys: Option<Vec<KeyRing>> = def.keys.iter().map(key).collect();
+            let ops: Option<BTreeSet<CryptoOp>> = def.ops.iter().map(op).collect();
+            keys.zip(ops)
+                .map(|(keys, ops)| CryptoGrant { keys, ops })
+                .ok_or("the grant names no key or operation")
+        });
+        Ok(Grants { crypto: crypto.transpose()?, log: self.grant.log.is_some() })
     }
 
     pub fn schema(&self) -> TableSchema {

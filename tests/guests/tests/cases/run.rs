@@ -28,7 +28,8 @@ pub async fn run(guest: &str, case: &Case, cache: &Path) -> Result<(), String> {
         compiler: Compiler::InProcess,
     });
     let host = host.await.map_err(told)?;
-    let step = StepSpec::new(guest, case.config.to_string(), PATH);
+    let grant = Arc::new(case.grants()?);
+    let step = StepSpec { grant, ..StepSpec::new(guest, case.config.to_string(), PATH) };
     let tables = BTreeMap::from([(schema.table.clone(), vec![step])]);
     let spec = ChainSpec { tables, ..ChainSpec::default() };
     let chains = host.chains(&PipelineId("cases".into()), spec).await.map_err(told)?;

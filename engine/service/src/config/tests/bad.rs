@@ -40,7 +40,7 @@ stat: ./x
 state: { dir: 5, kee: x }
 service: { listen: nowhere, token: short, tls: {} }
 limits: { memory: lots }
-keys: { pii: x }
+keys: { pii: x, a b: { open: [y] } }
 databases:
   a b: { kind: fake }
   c: { kind: fake, mode: fats }
@@ -61,7 +61,10 @@ pipelines:
             "config-invalid: service.token: the token has less than 16 characters",
             "not_built: service.tls: `tls` is not built yet",
             "config-invalid: limits.memory: `memory` is text. write a size such as 64MiB",
-            "not_built: keys: `keys` is not built yet",
+            "config-invalid: keys.pii: this is not base64 of 32 bytes. make one with",
+            "config-invalid: keys.a b: `a b` can't be the name of a key",
+            "config-invalid: keys.a b.seal: `seal` is missing",
+            "config-invalid: keys.a b.open: this is not base64 of 32 bytes",
             "config-invalid: databases.a b: `a b` can't be the name of a database",
             "config-invalid: databases.c.mode: `fats` is not a value of `mode`. did you mean `fast`?",
             "not_built: databases.d.kind: databases of kind `postgres` are not built yet",
@@ -92,10 +95,35 @@ fn what_is_not_built_yet_is_never_ignored() {
         says(&with_pipeline(&format!("{key}\ntables: [x]")), &[&format!("not_built: pipelines.p.{path}: ")]);
     }
     let steps =
-        "tables: [{ from: x, transform: [{ plugin: a, grant: { crypto: {} }, shadow: { events: 1 } }] }]";
+        "tables: [{ from: x, transform: [{ plugin: a, grant: { metrics: {} }, shadow: { events: 1 } }] }]";
     says(
         &with_pipeline(steps),
-        &["tables[0].transform[0].grant.crypto: ", "tables[0].transform[0].shadow: "],
+        &["tables[0].transform[0].grant.metrics: ", "tables[0].transform[0].shadow: "],
+    );
+}
+
+#[test]
+fn a_grant_names_keys_and_operations_that_there_are() {
+    let with = |grant: &str| {
+        let step = format!("tables: [{{ from: x, transform: [{{ plugin: a, grant: {grant} }}] }}]");
+        let key = format!("version: 1\nkeys: {{ pii: {} }}", "A".repeat(43) + "=");
+        with_pipeline(&step).replace("version: 1", &key)
+    };
+    let at = "pipelines.p.tables[0].transform[0].grant";
+    says(
+        &with("{ crypto: {} }"),
+        &[
+            &format!("{at}.crypto.keys: no key is granted"),
+            &format!("{at}.crypto.ops: no operation is granted"),
+        ],
+    );
+    says(
+        &with("{ crypto: { keys: [pi], ops: [sel, seal] }, lug: {} }"),
+        &[
+            &format!("{at}.crypto.keys: there is no key `pi`. did you mean `pii`?"),
+            &format!("{at}.crypto.ops: there is no operation `sel`. one or more of: seal, open, hash"),
+            &format!("{at}.lug: unknown key `lug`. did you mean `log`?"),
+        ],
     );
 }
 

@@ -65,6 +65,27 @@ fn pipelines_come_and_go_and_the_process_stays() {
     );
 }
 
+/// Another key under the same name: the steps that may use it are opened anew, and nothing else happens.
+#[test]
+fn a_key_is_changed_live() {
+    let key = |letter: char| String::from_iter([letter; 43]) + "=";
+    let step =
+        "tables: [{ from: x, transform: [{ plugin: a, grant: { crypto: { keys: [pii], ops: [seal] } } }] }]";
+    let with =
+        |keys: String| with_pipeline(step).replace("version: 1", &format!("version: 1\nkeys: {{ {keys} }}"));
+    let old = with(format!("pii: {}, other: {}", key('A'), key('A')));
+    let new = with(format!("pii: {{ seal: {}, open: [{}] }}, other: {}", key('E'), key('A'), key('A')));
+    let difference = between(&old, &new);
+    assert_eq!((&difference.live[..], &difference.process[..]), (&["p".to_string()][..], &[][..]));
+    assert!(!format!("{difference:?}").contains("AAAA") && !difference.shown.is_empty(), "{difference:?}");
+    let other = between(&old, &old.replace(&format!("other: {}", key('A')), &format!("other: {}", key('E'))));
+    assert_eq!(
+        (other.live.len(), other.process.len(), other.restart.len()),
+        (0, 0, 0),
+        "nobody is granted it"
+    );
+}
+
 #[test]
 fn a_difference_shows_no_secret() {
     let old = with_pipeline(STEP);

@@ -59,7 +59,9 @@ fn the_schema_has_the_parsers_keys() {
         (in_table(""), table.to_vec()),
         (in_table("/columns"), with(&table, "columns")),
         (in_step(""), step.clone()),
+        ("/keys/tax".into(), vec!["keys", "*"]),
         (in_step("/grant"), with(&step, "grant")),
+        (in_step("/grant/crypto"), [&step[..], &["grant", "crypto"]].concat()),
         (in_step("/limits"), with(&step, "limits")),
         (in_step("/columns"), with(&step, "columns")),
     ] {
