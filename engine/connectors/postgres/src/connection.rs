@@ -85,20 +85,9 @@ impl Deref for Session {
 }
 
 impl Server {
-    /// Reaches one of the server's places: the connection, encrypted as configured, at which the startup message comes next. For
-    /// a replication connection, too.
-    pub async fn dial(&self) -> Result<Stream> {
-        let mut last = None;
-        for (host, port) in &self.address.0 {
-            match self.dial_one(host, *port).await {
-                Ok(stream) => return Ok(stream),
-                Err(error) => last = Some(error),
-            }
-        }
-        Err(last.unwrap_or_else(|| Error::new(ErrorKind::Config, "no host is configured")))
-    }
-
-    async fn dial_one(&self, host: &Host, port: u16) -> Result<Stream> {
+    /// Reaches one of the server's hosts: the connection, encrypted as configured, at which the startup message comes next. For a
+    /// replication connection, too.
+    pub async fn dial(&self, host: &Host, port: u16) -> Result<Stream> {
         let reached = timeout(self.connect_timeout, self.reach(host, port)).await;
         let reached = reached.unwrap_or_else(|_| {
             Err(Error::new(ErrorKind::Timeout, "the server did not answer in time")
@@ -180,30 +169,47 @@ impl Server {
         Ok(Stream::Tls(Box::new(stream)))
     }
 
-    /// A session for this role. With several hosts, a writer's is one that takes writes.
+    /// A session for this role. With several hosts it is the primary's, whoever that is now: slots and heartbeats are there as well
+    /// as what takes writes, and a session of one host would know nothing of another's.
     pub async fn connect(&self, role: Role) -> Result<Session> {
         let mut last = None;
         for (host, port) in &self.address.0 {
             match timeout(self.connect_timeout, self.connect_one(host, *port, role)).await {
-                Ok(Ok(session))
-                    if session.in_recovery && role == Role::Writer && self.address.0.len() > 1 =>
-                {
-                    let standby = Error::new(ErrorKind::Permission, "every host that answered is a standby");
-                    last = Some(self.at(standby.remedy("Name the primary among the hosts")));
+                Ok(Ok(session)) if session.in_recovery && self.has_several_hosts() => {
+                    last = Some(self.standby());
                 }
                 Ok(Ok(session)) => return Ok(session),
                 Ok(Err(error)) => last = Some(error),
-                Err(_) => {
-                    let late = Error::new(ErrorKind::Timeout, "the server did not let us in in time");
-                    last = Some(self.at(late.remedy("It is tried again")));
-                }
+                Err(_) => last = Some(self.late()),
             }
         }
-        Err(last.unwrap_or_else(|| Error::new(ErrorKind::Config, "no host is configured")))
+        Err(last.unwrap_or_else(|| self.nowhere()))
+    }
+
+    /// Whether there is a choice.
+    pub fn has_several_hosts(&self) -> bool {
+        self.address.0.len() > 1
+    }
+
+    /// No host was the primary.
+    pub fn standby(&self) -> Error {
+        let standby = Error::new(ErrorKind::Permission, "every host that answered is a standby");
+        self.at(standby.remedy("Name the primary among the hosts"))
+    }
+
+    /// A host took too long.
+    pub fn late(&self) -> Error {
+        let late = Error::new(ErrorKind::Timeout, "the server did not let us in in time");
+        self.at(late.remedy("It is tried again"))
+    }
+
+    /// There was no host to ask.
+    pub fn nowhere(&self) -> Error {
+        self.at(Error::new(ErrorKind::Config, "no host is configured"))
     }
 
     async fn connect_one(&self, host: &Host, port: u16, role: Role) -> Result<Session> {
-        let stream = self.dial_one(host, port).await?;
+        let stream = self.dial(host, port).await?;
         let mut config = tokio_postgres::Config::new();
         config.user(&self.user).dbname(&self.dbname).application_name(&self.application_name);
         config.ssl_mode(SslMode::Disable); // the stream is encrypted already

@@ -12,6 +12,7 @@ use tokio::time::timeout;
 use super::cursor::{Cursor, malformed};
 use super::thread::OwnThread;
 use super::wire::{Frame, Wire};
+use crate::address::Host;
 use crate::config::Server;
 use crate::errors;
 use crate::session::{self, Role};
@@ -44,19 +45,35 @@ impl Client {
         Self::connect(server, false).await
     }
 
+    /// With several hosts it is the primary's, as every session of ours ([`Server::connect`]).
     async fn connect(server: &Arc<Server>, replication: bool) -> Result<Self> {
-        let started = timeout(server.connect_timeout, Self::start(server, replication)).await;
-        let late = |_| {
-            let late = Error::new(ErrorKind::Timeout, "the server did not let us in in time");
-            Err(late.remedy("It is tried again"))
-        };
-        let mut client = started.unwrap_or_else(late).map_err(|error| server.at(error))?;
+        let mut last = None;
+        for (host, port) in &server.address.0 {
+            let connecting = Self::connect_one(server, host, *port, replication);
+            match timeout(server.connect_timeout, connecting).await {
+                Ok(Ok(client)) => return Ok(client),
+                Ok(Err(error)) => last = Some(server.at(error)),
+                Err(_) => last = Some(server.late()),
+            }
+        }
+        Err(last.unwrap_or_else(|| server.nowhere()))
+    }
+
+    async fn connect_one(server: &Arc<Server>, host: &Host, port: u16, replication: bool) -> Result<Self> {
+        let mut client = Self::start(server, host, port, replication).await?;
         client.query(&session::sql(Role::Reader, &server.settings)).await?;
+        if server.has_several_hosts() {
+            let rows = client.query("SELECT pg_catalog.pg_is_in_recovery()").await?;
+            let says = rows.first().and_then(|row| row.first()).and_then(Option::as_ref);
+            if says.is_some_and(|says| &**says == "t") {
+                return Err(server.standby());
+            }
+        }
         Ok(client)
     }
 
-    async fn start(server: &Arc<Server>, replication: bool) -> Result<Self> {
-        let wire = Wire::new(server.dial().await?);
+    async fn start(server: &Arc<Server>, host: &Host, port: u16, replication: bool) -> Result<Self> {
+        let wire = Wire::new(server.dial(host, port).await?);
         let mut client = Client { wire, server: server.clone(), pid: 0, thread: None };
         let mut parameters = vec![
             ("user", server.user.as_str()),

@@ -11,6 +11,7 @@ use sluice_types::ports::TargetTable;
 use sluice_types::{ErrorKind, Finding, Severity, TableId, TablePattern, TableSchema};
 
 use crate::check::{findings_as, findings_of, remedy, started};
+use crate::follow::Follow;
 use crate::harness::{DATABASE, Place, endpoint_with, readers};
 
 /// Pastes the remedies of what is found about each of these into psql, one by one, and sees that each is found no more: after a start
@@ -243,6 +244,27 @@ async fn a_standby_is_no_source() {
     assert_eq!((&*found[0].code, found[0].severity), (ErrorKind::Permission.code(), Severity::Error));
     assert!(found[0].what.contains("standby") && found[0].remedy.contains("primary"), "{}", found[0]);
     assert_eq!(findings_of(&place, "postgres", &["p"]).await, []);
+    // Among several hosts it is left out, by whoever asks them, if the primary is one of them.
+    let both = |other: u16| {
+        let (from, to) = (
+            format!(":{}/", standby.server.port()),
+            format!(":{},127.0.0.1:{other}/", standby.server.port()),
+        );
+        endpoint_with(json!({ "url": standby.server.url(DATABASE).replace(&from, &to) }))
+    };
+    let found = both(standby.server.port()).check_source(&readers(&["p"]), &[]).await.unwrap();
+    assert!(found.len() == 1 && found[0].remedy == "Name the primary among the hosts", "{found:#?}");
+    let endpoint = both(place.server.port());
+    assert_eq!(endpoint.check_source(&readers(&["p"]), &[]).await.unwrap(), []);
+    standby.sql("SELECT pg_wal_replay_pause()");
+    let mut follow = Follow::on(endpoint.clone(), "p", &["t"], None).await.unwrap();
+    place.sql("INSERT INTO t VALUES (1)");
+    assert_eq!(follow.events().await.len(), 1);
+    assert_eq!(follow.chunk().await.rows.len(), 1, "the standby's replay is not waited for");
+    drop(follow);
+    // Whoever is the primary now is a source.
+    place.server.stop();
     standby.sql("SELECT pg_promote()");
     assert_eq!(findings_of(&standby, "postgres", &["p"]).await, []);
+    assert_eq!(endpoint.check_source(&readers(&["p"]), &[]).await.unwrap(), []);
 }
