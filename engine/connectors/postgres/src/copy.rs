@@ -187,6 +187,9 @@ fn unescaped(raw: &[u8]) -> Result<Bytes> {
 }
 
 #[cfg(test)]
+mod mutated;
+
+#[cfg(test)]
 mod tests {
     use super::*;
 

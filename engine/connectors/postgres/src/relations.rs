@@ -211,4 +211,4 @@ pub(crate) fn is_as_known(relation: &Relation, table: &Table) -> bool {
 }
 
 #[cfg(test)]
-mod mutated;
+pub(crate) mod mutated;

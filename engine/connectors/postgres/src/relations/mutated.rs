@@ -15,7 +15,7 @@ use crate::schema::{Identity, Table, TableColumn};
 /// What PostgreSQL 15 sent: every built-in type in both forms, a streamed transaction with a rolled back savepoint.
 const MESSAGES: &str = include_str!("../protocol/pgoutput.hex");
 
-fn messages() -> Vec<Vec<u8>> {
+pub(crate) fn messages() -> Vec<Vec<u8>> {
     let byte = |pair: &[u8]| u8::from_str_radix(std::str::from_utf8(pair).unwrap(), 16).unwrap();
     MESSAGES.lines().map(|line| line.as_bytes().chunks(2).map(byte).collect()).collect()
 }
@@ -89,31 +89,44 @@ fn real_messages_are_read() {
     assert!(arrays > 0 && read_all(&messages) > rows / 2, "{} of {rows}", read_all(&messages));
 }
 
+/// What is done to messages: to which, where, what.
+pub(crate) type Mutation = (prop::sample::Index, prop::sample::Index, u8, u8);
+
+pub(crate) fn mutations() -> impl Strategy<Value = Vec<Mutation>> {
+    prop::collection::vec(
+        (any::<prop::sample::Index>(), any::<prop::sample::Index>(), 0..5_u8, any::<u8>()),
+        1..12,
+    )
+}
+
+/// Changes a byte, cuts off, inserts, or exchanges two messages.
+pub(crate) fn mutate(messages: &mut [Vec<u8>], mutations: Vec<Mutation>) {
+    for (which, place, how, byte) in mutations {
+        let which = which.index(messages.len());
+        let message = &mut messages[which];
+        if message.is_empty() {
+            continue;
+        }
+        let at = place.index(message.len());
+        match how {
+            0 => message[at] = byte,
+            1 => message[at] = if byte & 1 == 0 { 0xff } else { 0x7f },
+            2 => message.truncate(at),
+            3 => message.insert(at, byte),
+            _ => {
+                let other = place.index(messages.len());
+                messages.swap(which, other);
+            }
+        }
+    }
+}
+
 proptest! {
     #![proptest_config(ProptestConfig::with_cases(2000))]
     #[test]
-    fn mutated_messages_harm_nobody(
-        cuts in prop::collection::vec((any::<prop::sample::Index>(), any::<prop::sample::Index>(), 0..5_u8, any::<u8>()), 1..12)
-    ) {
+    fn mutated_messages_harm_nobody(mutations in mutations()) {
         let mut messages = messages();
-        for (which, place, how, byte) in cuts {
-            let which = which.index(messages.len());
-            let message = &mut messages[which];
-            if message.is_empty() {
-                continue;
-            }
-            let at = place.index(message.len());
-            match how {
-                0 => message[at] = byte,
-                1 => message[at] = if byte & 1 == 0 { 0xff } else { 0x7f },
-                2 => message.truncate(at),
-                3 => message.insert(at, byte),
-                _ => {
-                    let other = place.index(messages.len());
-                    messages.swap(which, other);
-                }
-            }
-        }
+        mutate(&mut messages, mutations);
         read_all(&messages);
     }
 }
