@@ -1,22 +1,17 @@
 //! The value matrix: every type of PostgreSQL that VALUES.md speaks of, with the values at its edges, by snapshot and by stream,
 //! to each target. To PostgreSQL everything arrives as it was, byte for byte as the server prints it; what MongoDB and SQLite hold
 //! is written down in `golden/`, together with what they refuse (I7).
-//!
-//! `SLUICE_GOLDEN=write` writes the files anew: read the difference before you commit it.
 
-use std::collections::BTreeMap;
-use std::fmt::Write;
 use std::path::Path;
 use std::time::Duration;
 
 use sluice_e2e::database::Database;
 use sluice_e2e::serve::Serve;
 use sluice_e2e::site::{Site, open};
-use sluice_e2e::{binary, wait};
+use sluice_e2e::wait;
 use sluice_servers::Rows;
 
-/// Rows of the stream have keys from here on; those of the snapshot begin at 1.
-const STREAMED: usize = 1000;
+use crate::golden::{Of, STREAMED, golden, table};
 
 /// Types that the matrix makes first.
 const TYPES: &str = "
@@ -25,9 +20,6 @@ const TYPES: &str = "
     CREATE DOMAIN short_text AS text CHECK (length(VALUE) < 10);
     CREATE TYPE pair AS (a int, b text);
     CREATE TYPE floats AS RANGE (subtype = float8);";
-
-/// A type, and values of it as SQL.
-type Of = (&'static str, &'static [&'static str]);
 
 const MATRIX: &[Of] = &[
     ("boolean", &["true", "false"]),
@@ -241,11 +233,6 @@ const AS_TEXT: &[&str] = &[
 /// Those whose binary form has the numbers of a database's own types in it.
 const NUMBERED: &[&str] = &["mood[]", "pair", "pair[]"];
 
-/// The table of a type.
-fn table(index: usize) -> String {
-    format!("v{index:02}")
-}
-
 fn make(source: &Database, matrix: &[Of]) {
     source.sql(TYPES);
     for (index, (ty, _)) in matrix.iter().enumerate() {
@@ -346,66 +333,7 @@ fn to_postgres_every_value_with_a_binary_form_arrives_byte_for_byte() {
     arrives_byte_for_byte(&matrix, true);
 }
 
-/// Why values were refused, by table and key.
-fn refused(site: &Site) -> BTreeMap<(String, usize), String> {
-    let listed = site.sluice(&["dlq", "list", "copy", "--limit", "1000", "--json"]).ended_with(0).json();
-    let letters = listed["dead_letters"].as_array().expect("a list");
-    letters
-        .iter()
-        .map(|letter| {
-            let id = letter["id"].as_str().expect("an id");
-            let shown = site.sluice(&["dlq", "show", "copy", id, "--values", "--json"]).ended_with(0).json();
-            let table = letter["table"].as_str().expect("a table").trim_start_matches("public.");
-            let key = &shown["values"]["after"]["id"];
-            let key = key.as_u64().or_else(|| key.as_str()?.parse().ok());
-            let key = key.unwrap_or_else(|| panic!("no key: {shown:#}")) as usize;
-            ((table.to_string(), key), format!("refused: {}", letter["what"].as_str().unwrap_or_default()))
-        })
-        .collect()
-}
-
-/// What a target holds, type by type and value by value: what was sent, what is there, or why it was refused. Snapshot and stream
-/// must agree.
-fn golden(name: &str, source: &Database, site: &Site, held: impl Fn(&str) -> BTreeMap<usize, String>) {
-    let letters = refused(site);
-    let mut text = String::new();
-    for (index, (ty, values)) in MATRIX.iter().enumerate() {
-        let name = table(index);
-        let held = held(&name);
-        writeln!(text, "{ty}").unwrap();
-        for (number, value) in values.iter().chain(&["NULL"]).enumerate() {
-            let of = |id: usize| {
-                held.get(&id)
-                    .or_else(|| letters.get(&(name.clone(), id)))
-                    .cloned()
-                    .unwrap_or("MISSING".into())
-            };
-            let (copied, streamed) = (of(1 + number), of(STREAMED + number));
-            assert_eq!(copied, streamed, "{ty} {value}: by snapshot and by stream");
-            assert_ne!(copied, "MISSING", "{ty} {value}: neither held nor refused: {letters:#?}");
-            let shown: String = copied.chars().take(100).collect();
-            let more = if copied.chars().count() > 100 {
-                format!(".. ({} bytes)", copied.len())
-            } else {
-                String::new()
-            };
-            writeln!(text, "  {value:<44} {shown}{more}").unwrap();
-        }
-    }
-    assert!(!source.one("SELECT 1").is_empty());
-    let path = binary::root().join("tests/e2e/golden").join(format!("postgres-to-{name}.txt"));
-    if std::env::var("SLUICE_GOLDEN").is_ok_and(|word| word == "write") {
-        std::fs::create_dir_all(path.parent().unwrap()).unwrap();
-        std::fs::write(&path, &text).unwrap();
-    }
-    let wanted = std::fs::read_to_string(&path).unwrap_or_default();
-    for (line, (wanted, found)) in std::iter::zip(wanted.lines(), text.lines()).enumerate() {
-        assert_eq!(wanted, found, "{}, line {}", path.display(), line + 1);
-    }
-    assert_eq!(wanted.lines().count(), text.lines().count(), "{}", path.display());
-}
-
-fn shown_value(value: &sluice_servers::bson::Bson) -> String {
+pub fn shown_value(value: &sluice_servers::bson::Bson) -> String {
     match value {
         // Its digits are told from its bytes by nobody.
         sluice_servers::bson::Bson::Decimal128(number) => format!("Decimal128({number})"),
@@ -418,8 +346,8 @@ fn to_mongodb_every_value_is_held_as_written_down_or_refused() {
     let target = Database::mongo("matrix");
     let Database::Mongo { server, name } = &target else { unreachable!() };
     let count = || (0..MATRIX.len()).map(|index| server.count(name, &table(index)) as usize).sum();
-    let (source, site, serve) = through(&target, MATRIX, count);
-    golden("mongodb", &source, &site, |table| {
+    let (_source, site, serve) = through(&target, MATRIX, count);
+    golden("postgres-to-mongodb", MATRIX, &site, |table| {
         let shown = |document: &sluice_servers::bson::Document| {
             let id = document.get("_id").expect("a key");
             let id = id.as_i64().or_else(|| id.as_i32().map(i64::from)).expect("a number");
@@ -447,7 +375,7 @@ fn to_sqlite_every_value_is_held_as_written_down_or_refused() {
             .collect()
     };
     let count = || (0..MATRIX.len()).map(|index| rows(&path, &table(index)).len()).sum();
-    let (source, site, serve) = through(&Database::Sqlite(path.clone()), MATRIX, count);
-    golden("sqlite", &source, &site, |table| rows(&path, table).into_iter().collect());
+    let (_source, site, serve) = through(&Database::Sqlite(path.clone()), MATRIX, count);
+    golden("postgres-to-sqlite", MATRIX, &site, |table| rows(&path, table).into_iter().collect());
     serve.stop();
 }
