@@ -9,6 +9,7 @@ mod exact;
 mod harness;
 mod moves;
 mod origin;
+mod prepared;
 mod random;
 mod remedies;
 mod sink;
