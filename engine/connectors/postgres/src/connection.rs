@@ -191,10 +191,10 @@ impl Server {
         self.address.0.len() > 1
     }
 
-    /// No host was the primary.
+    /// No host was the primary. After a failover one will be: it is tried again.
     pub fn standby(&self) -> Error {
-        let standby = Error::new(ErrorKind::Permission, "every host that answered is a standby");
-        self.at(standby.remedy("Name the primary among the hosts"))
+        let standby = Error::new(ErrorKind::Unreachable, "every host that answered is a standby");
+        self.at(standby.remedy("Name the primary among the hosts, or promote one of them; it is tried again"))
     }
 
     /// A host took too long.
