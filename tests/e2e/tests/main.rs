@@ -2,6 +2,7 @@
 
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::print_stdout)]
 
+mod authors;
 mod away;
 mod bad_configuration;
 mod bad_servers;

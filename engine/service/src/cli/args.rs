@@ -150,6 +150,16 @@ pub enum Plugin {
         #[arg(long = "config", value_name = "JSON", default_value = "{}", requires = "table")]
         settings: String,
     },
+    /// Run a plugin's cases: what it is to do with which event, written down as YAML (plugins/README.md)
+    ///
+    /// They go through the real host, with all its checks. Exit code 1 if one does not hold; what differs is shown.
+    Test {
+        /// The component
+        file: PathBuf,
+        /// The folder of the cases. Default: `cases` in the working directory
+        #[arg(long, value_name = "FOLDER", default_value = "cases")]
+        cases: PathBuf,
+    },
     /// Every plugin, its version, and candidates that were refused or wait
     List,
     /// Take the plugin folder's file now

@@ -1,4 +1,4 @@
-//! `plugin inspect`, `list`, `swap`, `rollback`.
+//! `plugin inspect`, `test`, `list`, `swap`, `rollback`.
 
 use std::path::Path;
 
@@ -16,6 +16,7 @@ pub async fn plugin(common: &Common, command: Plugin) -> Result<(), Failure> {
         Plugin::Inspect { file, table, settings } => {
             inspect(common, &file, table.as_deref(), &settings).await
         }
+        Plugin::Test { file, cases } => test(common, &file, &cases).await,
         Plugin::List => list(common).await,
         Plugin::Swap { name, promote } => {
             let report = match Doer::find(common).await? {
@@ -111,9 +112,40 @@ pub fn show_candidates(plugins: &Value) {
     }
 }
 
+fn read(file: &Path) -> Result<Vec<u8>, Failure> {
+    std::fs::read(file)
+        .map_err(|error| Failure::WrongUse(format!("{} can't be read: {error}", file.display())))
+}
+
+async fn test(common: &Common, file: &Path, cases: &Path) -> Result<(), Failure> {
+    let component = read(file)?;
+    let files = sluice::cases::files(cases)?;
+    let name = file
+        .file_stem()
+        .unwrap_or_default()
+        .to_string_lossy()
+        .replace(|c: char| !c.is_ascii_alphanumeric(), "-");
+    let outcomes = sluice::cases::run(&name, &component, &files).await?;
+    let failed = outcomes.iter().filter(|outcome| outcome.failure.is_some()).count();
+    if common.json {
+        out::json(&json!({ "cases": outcomes, "failed": failed }));
+    } else {
+        for sluice::cases::Outcome { case, about, failure } in &outcomes {
+            match failure {
+                None => out::line(format_args!("ok      {case}: {about}")),
+                Some(why) => out::line(format_args!(
+                    "FAILED  {case}: {about}\n        {}",
+                    why.replace('\n', "\n        ")
+                )),
+            }
+        }
+        out::line(format_args!("\n{} of {} cases hold", outcomes.len() - failed, outcomes.len()));
+    }
+    if failed == 0 { Ok(()) } else { Err(Failure::Told) }
+}
+
 async fn inspect(common: &Common, file: &Path, table: Option<&str>, settings: &str) -> Result<(), Failure> {
-    let component = std::fs::read(file)
-        .map_err(|error| Failure::WrongUse(format!("{} can't be read: {error}", file.display())))?;
+    let component = read(file)?;
     let on = match table {
         None => None,
         Some(table) => {

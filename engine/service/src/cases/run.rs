@@ -1,35 +1,23 @@
 //! One case, through the host.
 
 use std::collections::BTreeMap;
-use std::path::Path;
 use std::sync::Arc;
 
-use sluice_kit::TestClock;
 use sluice_types::ports::Transform;
 use sluice_types::{Change, Error, Event, PipelineId, Row, TableSchema, Value};
-use sluice_wasm::{ChainSpec, Compiler, Host, HostOptions, StepSpec};
+use sluice_wasm::{ChainSpec, Host, StepSpec};
 
-use crate::case::{Case, ChangeDef, EventCase, ExpectedError, ExpectedReject, Fields, described};
-use crate::value;
+use super::case::{Case, ChangeDef, EventCase, ExpectedError, ExpectedReject, Fields, described};
+use super::value;
 
 /// Where the step would stand in a configuration file.
 const PATH: &str = "step";
 
-/// Compiled plugins are kept in `cache`, so that each is compiled once for all of its cases.
-pub async fn run(guest: &str, case: &Case, cache: &Path) -> Result<(), String> {
+/// Opens the plugin of this name on the case's table and compares what becomes of its events.
+pub async fn run(host: &Host, name: &str, case: &Case) -> Result<(), String> {
     let schema = Arc::new(case.schema());
-    let host = Host::new(HostOptions {
-        cache_dir: cache.to_path_buf(),
-        cache_key: [7; 32],
-        plugin_dir: None,
-        shipped: Box::leak(Box::new([(name(guest), sluice_guests::guest(guest))])),
-        state: Arc::new(sluice_kit::memory::State::new("0123456789abcdef")),
-        clock: TestClock::start(),
-        compiler: Compiler::InProcess,
-    });
-    let host = host.await.map_err(told)?;
     let grant = Arc::new(case.grants()?);
-    let step = StepSpec { grant, ..StepSpec::new(guest, case.config.to_string(), PATH) };
+    let step = StepSpec { grant, ..StepSpec::new(name, case.config.to_string(), PATH) };
     let tables = BTreeMap::from([(schema.table.clone(), vec![step])]);
     let spec = ChainSpec { tables, ..ChainSpec::default() };
     let chains = host.chains(&PipelineId("cases".into()), spec).await.map_err(told)?;
@@ -50,10 +38,6 @@ pub async fn run(guest: &str, case: &Case, cache: &Path) -> Result<(), String> {
         }
     }
     apply(&mut *transform, &schema, &opened.outputs[0], opened.active, &case.events).await
-}
-
-fn name(guest: &str) -> &'static str {
-    sluice_guests::names().find(|name| *name == guest).unwrap_or_default()
 }
 
 fn told(error: Error) -> String {

@@ -17,7 +17,6 @@ pub type Fields = BTreeMap<String, Json>;
 #[serde(deny_unknown_fields)]
 pub struct Case {
     /// What is shown, in a sentence.
-    #[allow(dead_code)] // for the reader
     pub about: String,
     pub table: Vec<ColumnDef>,
     pub config: Json,
