@@ -8,7 +8,8 @@ use crate::Registry;
 
 /// The schema; each connector of the registry brings its own part.
 pub fn json_schema(registry: &Registry) -> Json {
-    let databases: Vec<Json> = registry.iter().map(|connector| connector.settings_schema()).collect();
+    let databases: Vec<Json> =
+        registry.iter().map(|connector| with_references(connector.settings_schema())).collect();
     let database =
         if databases.is_empty() { json!({ "type": "object" }) } else { json!({ "oneOf": databases }) };
     let mut schema = mapping(
@@ -281,6 +282,30 @@ fn size(description: &str, default: &str) -> Json {
 /// `${env:..}` and `${file:..}` stand for a value of any type.
 fn reference() -> Json {
     json!({ "type": "string", "pattern": "^\\$\\{(env|file):[^}]+\\}$" })
+}
+
+/// A connector's part: it knows values, and nothing of the references that may stand for them.
+fn with_references(mut schema: Json) -> Json {
+    let properties = schema["properties"].as_object_mut().into_iter().flatten();
+    for (_, of) in properties.filter(|(key, _)| *key != "kind") {
+        let is_any_text = match &of["type"] {
+            Json::Array(types) => types.iter().any(|ty| ty == "string"),
+            ty => ty == "string",
+        };
+        if of["type"] == "object" {
+            *of = with_references(of.take());
+        } else if !is_any_text {
+            let mut either = json!({ "anyOf": [of.take(), reference()] });
+            for key in ["description", "default"] {
+                // Where an editor looks for them.
+                if let Some(told) = either["anyOf"][0].as_object_mut().and_then(|own| own.remove(key)) {
+                    either[key] = told;
+                }
+            }
+            *of = either;
+        }
+    }
+    schema
 }
 
 /// A key that is known, so that its name is told, and refused.

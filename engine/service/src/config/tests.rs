@@ -2,6 +2,7 @@
 
 mod bad;
 mod changes;
+mod databases;
 mod planned;
 mod schema;
 

@@ -9,7 +9,7 @@ use super::super::yaml::Document;
 use super::{parse, registry, with_pipeline};
 
 /// A key that nothing is near to, so that the finding lists what is known.
-const STRANGE: &str = "xyzzy-xyzzy-xyzzy";
+pub(super) const STRANGE: &str = "xyzzy-xyzzy-xyzzy";
 
 /// The keys that the parser knows in the mapping at a JSON pointer of the whole example.
 fn known_to_the_parser(pointer: &str) -> BTreeSet<String> {
@@ -94,21 +94,27 @@ fn the_examples_are_valid_and_the_wrong_ones_are_not() {
 }
 
 /// As much of JSON Schema as the schema uses; the paths of what is not valid.
-fn validate(schema: &Json, value: &Json, path: &str, errors: &mut Vec<String>) {
+pub(super) fn validate(schema: &Json, value: &Json, path: &str, errors: &mut Vec<String>) {
     let valid = |schema: &Json| {
         let mut errors = Vec::new();
         validate(schema, value, path, &mut errors);
         errors.is_empty()
     };
     let one_of = |key: &str| schema[key].as_array().is_none_or(|all| all.iter().any(valid));
-    let types = schema["type"].as_str().is_none_or(|ty| match ty {
-        "object" => value.is_object(),
-        "array" => value.is_array(),
-        "string" => value.is_string(),
-        "boolean" => value.is_boolean(),
-        "integer" => value.is_u64() || value.is_i64(),
-        other => panic!("type {other}"),
-    });
+    let is = |ty: &Json| match ty.as_str() {
+        Some("object") => value.is_object(),
+        Some("array") => value.is_array(),
+        Some("string") => value.is_string(),
+        Some("boolean") => value.is_boolean(),
+        Some("number") => value.is_number(),
+        Some("integer") => value.is_u64() || value.is_i64(),
+        other => panic!("type {other:?}"),
+    };
+    let types = match &schema["type"] {
+        Json::Null => true,
+        Json::Array(any) => any.iter().any(is),
+        one => is(one),
+    };
     let good = types
         && one_of("anyOf")
         && one_of("oneOf")
@@ -116,6 +122,7 @@ fn validate(schema: &Json, value: &Json, path: &str, errors: &mut Vec<String>) {
         && schema.get("const").is_none_or(|constant| constant == value)
         && schema["enum"].as_array().is_none_or(|words| words.contains(value))
         && schema["minimum"].as_u64().is_none_or(|least| value.as_u64().is_none_or(|number| number >= least))
+        && schema["maximum"].as_u64().is_none_or(|most| value.as_u64().is_none_or(|number| number <= most))
         && schema["minItems"]
             .as_u64()
             .is_none_or(|least| value.as_array().is_none_or(|a| a.len() as u64 >= least))
