@@ -7,5 +7,6 @@ mod check;
 mod conformance;
 mod faults;
 mod harness;
+mod settings;
 mod sink;
 mod values;
