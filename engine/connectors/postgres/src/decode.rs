@@ -16,7 +16,7 @@ use sluice_types::{Error, ErrorKind, Result, Text, Value};
 use crate::codec::{Codec, Form};
 pub(crate) use datetime::{date_text_of, timestamp_text_of};
 
-/// The type name of text that is not UTF-8 (a database in `SQL_ASCII`); its text is the bytes in hexadecimal digits.
+/// The type name of text that is not UTF-8, which no server sends to sessions of ours; its text is the bytes in hexadecimal digits.
 const INVALID_TEXT: &str = "postgres:text";
 
 /// How much is allocated at once for text that is made here.
@@ -163,7 +163,7 @@ fn json(buffer: &Bytes, range: Range<usize>) -> Value {
     }
 }
 
-/// Text; what is no UTF-8 (a database in `SQL_ASCII` keeps whatever it was given) is kept all the same (I7).
+/// Text; what is no UTF-8 is refused by the server before it comes here, and would be kept all the same (I7).
 fn text_or_bytes(buffer: &Bytes, range: Range<usize>) -> Value {
     match Text::try_from(buffer.slice(range.clone())) {
         Ok(text) => Value::Text(text),

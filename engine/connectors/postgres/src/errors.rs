@@ -89,6 +89,12 @@ fn remedy_of(kind: ErrorKind, code: &str, user: &str, dbname: &str) -> Option<St
     Some(match (kind, code) {
         (_, "3D000") => format!("CREATE DATABASE {}, or correct the name", quote(dbname)),
         (_, "25006") => "The server is a standby or the database is read-only; connect to the primary".into(),
+        (_, "22021") => {
+            "A value is not UTF-8: a database in SQL_ASCII keeps any bytes, and the server delivers none that are not what a session \
+             asks for. Convert the value (convert_from), leave its column out (`columns: { exclude }`), or move the tables to a \
+             database with an encoding"
+                .into()
+        }
         (_, "53300") => {
             "Raise the server's max_connections, or lower `concurrency` of its pipelines; it is tried again"
                 .into()

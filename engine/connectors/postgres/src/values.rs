@@ -24,7 +24,7 @@ pub(crate) enum Kind {
     Int2,
     Int4,
     Int8,
-    /// Unsigned, 32 bits: oid, xid, cid.
+    /// Unsigned, 32 bits: oid. (xid and cid go by their text.)
     Oid,
     Float4,
     Float8,

@@ -12,6 +12,7 @@ mod origin;
 mod prepared;
 mod random;
 mod remedies;
+mod settings;
 mod sink;
 mod target;
 #[path = "../source/values.rs"]

@@ -4,6 +4,7 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
 mod altered;
+mod ascii;
 mod check;
 mod conformance;
 mod follow;
@@ -13,6 +14,7 @@ mod pool;
 mod publication;
 mod remedies;
 mod restore;
+mod settings;
 mod slot;
 mod stream;
 mod values;
