@@ -197,6 +197,9 @@ fn push_json_text(out: &mut String, text: &str) {
 }
 
 #[cfg(test)]
+mod mutated;
+
+#[cfg(test)]
 mod tests {
     use mongodb::bson::RawDocumentBuf;
     use proptest::prelude::*;

@@ -164,6 +164,8 @@ fn timetz(bytes: &[u8], out: &mut BytesMut) -> Result<()> {
 
 #[cfg(test)]
 mod tests {
+    use proptest::prelude::*;
+
     use super::*;
 
     fn spelled(spelling: Spelling, bytes: &[u8]) -> Result<String> {
@@ -213,5 +215,56 @@ mod tests {
             spelled(Spelling::Bit, &[0x7f, 0xff, 0xff, 0xff, 0]).is_err(),
             "nothing is made of a count alone"
         );
+    }
+
+    /// Values as a server sends them: `SELECT inet_send('10.0.0.1/8')` and its likes.
+    const SENT: [(Spelling, &[u8]); 13] = [
+        (Spelling::Inet, b"\x02\x08\0\x04\x0a\0\0\x01"),
+        (Spelling::Cidr, b"\x03\x20\x01\x10\x20\x01\x0d\xb8\0\0\0\0\0\0\0\0\0\0\0\0"),
+        (Spelling::Macaddr, b"\x08\0\x2b\x01\x02\x03"),
+        (Spelling::Macaddr8, b"\x08\0\x2b\x01\x02\x03\x04\x05"),
+        (Spelling::Money, b"\0\0\0\0\0\0\x04\xd2"),
+        (Spelling::Bit, b"\0\0\0\x05\xa8"),
+        (Spelling::Varbit, b"\0\0\0\x0d\xaa\xa8"),
+        (Spelling::Timetz, b"\0\0\0\x0a\x0e\xeb\xb0\0\xff\xff\xb2\xa8"),
+        (Spelling::Xml, b"<a b=\"c\">d</a>"),
+        (Spelling::Jsonpath, b"\x01$.\"a\""),
+        (Spelling::Xid, b"\xff\xff\xff\xff"),
+        (Spelling::Cid, b"\0\0\0\x01"),
+        (Spelling::Xid8, b"\xff\xff\xff\xff\xff\xff\xff\xff"),
+    ];
+
+    #[test]
+    fn what_a_server_sends_is_spelled() {
+        let texts: Vec<String> = SENT.iter().map(|(of, bytes)| spelled(*of, bytes).unwrap()).collect();
+        let expected = [
+            "10.0.0.1/8",
+            "2001:db8::/32",
+            "08:00:2b:01:02:03",
+            "08:00:2b:01:02:03:04:05",
+            "$12.34",
+            "10101",
+            "1010101010101",
+            "12:00:00+05:30",
+            "<a b=\"c\">d</a>",
+            "$.\"a\"",
+            "4294967295",
+            "1",
+            "18446744073709551615",
+        ];
+        assert_eq!(texts, expected);
+    }
+
+    proptest! {
+        #[test]
+        fn mutated_values_harm_nobody(mutations in crate::relations::mutated::mutations()) {
+            let mut sent: Vec<Vec<u8>> = SENT.iter().map(|(_, bytes)| bytes.to_vec()).collect();
+            crate::relations::mutated::mutate(&mut sent, mutations);
+            for (bytes, (spelling, _)) in sent.iter().zip(SENT) {
+                if let Ok(text) = spelled(spelling, bytes) {
+                    prop_assert!(text.len() <= 64 + 8 * bytes.len());
+                }
+            }
+        }
     }
 }
