@@ -15,6 +15,7 @@ use crate::golden::{Of, STREAMED, golden, table};
 
 /// Types that the matrix makes first.
 const TYPES: &str = "
+    CREATE EXTENSION citext;
     CREATE TYPE mood AS ENUM ('sad', 'it''s \"ok\"', 'glücklich');
     CREATE DOMAIN positive AS numeric(10,2) CHECK (VALUE > 0);
     CREATE DOMAIN short_text AS text CHECK (length(VALUE) < 10);
@@ -206,7 +207,11 @@ const MATRIX: &[Of] = &[
     ("oid", &["0", "4294967295"]),
     ("regclass", &["'pg_class'"]),
     ("jsonpath", &["'$.a[*] ? (@ > 1)'"]),
+    ("xid", &["'0'", "'4294967295'"]),
+    ("cid", &["'0'", "'4294967295'"]),
     ("xid8", &["'18446744073709551615'"]),
+    ("citext", &["''", "'Ann'", "'žluťoučký  '"]),
+    ("citext[]", &["'{Ann,NULL,\"a,b\"}'"]),
 ];
 
 /// Those of which the stream carries text; with one of them in a line all of its values come as text.
@@ -231,7 +236,7 @@ const AS_TEXT: &[&str] = &[
 ];
 
 /// Those whose binary form has the numbers of a database's own types in it.
-const NUMBERED: &[&str] = &["mood[]", "pair", "pair[]"];
+const NUMBERED: &[&str] = &["mood[]", "pair", "pair[]", "citext[]"];
 
 fn make(source: &Database, matrix: &[Of]) {
     source.sql(TYPES);
