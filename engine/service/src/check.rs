@@ -277,7 +277,12 @@ impl Checker<'_> {
         let database = &self.config.databases[&pipeline.source].path;
         let routes = line.spec.tables.iter().zip(&line.discovered);
         let tables: Vec<TargetTable> = routes
-            .map(|(route, found)| TargetTable { schema: found.schema.clone(), path: route.path.clone() })
+            .map(|(route, found)| {
+                // With the key that the line uses. What is wrong about that is found where the chain is opened.
+                let shapes = route.shapes(found.schema.clone());
+                let schema = shapes.map_or_else(|_| found.schema.clone(), |(source, _)| source);
+                TargetTable { schema, path: route.path.clone() }
+            })
             .collect();
         let Some(install) = self.install.clone() else { return Vec::new() };
         let lines_of = |pipeline: &Pipeline| -> Vec<PipelineId> {

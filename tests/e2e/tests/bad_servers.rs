@@ -194,6 +194,47 @@ fn a_table_without_a_key() {
     is_refused(&site, "key-missing", &["keyless", "key"]);
 }
 
+/// Which columns tell the rows of such a table apart is said in the configuration, and looked at.
+#[test]
+fn a_key_that_is_named_for_a_table_without_one() {
+    let source = events(&postgres());
+    source.sql(
+        "CREATE TABLE keyless (g int NOT NULL, body text); ALTER TABLE keyless REPLICA IDENTITY FULL;
+         INSERT INTO keyless VALUES (1, 'a'), (2, 'b')",
+    );
+    let target = Database::postgres("copy");
+    let site = Site::between(&source, &target, "tables: [{ from: keyless, key: [g] }]");
+    site.sluice(&["check"]).ended_with(0);
+    site.sluice(&["sync"]).ended_with(0);
+    source.sql("UPDATE keyless SET body = 'c' WHERE g = 2; INSERT INTO keyless VALUES (3, 'd'); DELETE FROM keyless WHERE g = 1");
+    site.sluice(&["sync"]).ended_with(0);
+    assert_eq!(target.one("SELECT string_agg(g || body, ',' ORDER BY g) FROM keyless"), "2c,3d");
+    site.sluice(&["delete", "copy"]).ended_with(0);
+
+    // Two rows of one key would be one at the target.
+    source.sql("INSERT INTO keyless VALUES (3, 'again')");
+    target.sql("DROP TABLE keyless");
+    site.sluice(&["sync"]).ended_with(1).says(&["key-missing", "keyless", "several rows have the same key"]);
+}
+
+/// What gives rows other values is not in the log: it is told before anything else is read.
+#[test]
+fn a_table_that_is_written_anew_between_two_runs() {
+    let (source, target) = (events(&postgres()), Database::postgres("copy"));
+    source.sql("ALTER TABLE events ADD n int DEFAULT 1");
+    let site = Site::between(&source, &target, "tables: [events]");
+    site.sluice(&["sync"]).ended_with(0);
+    source.sql(
+        "ALTER TABLE events ALTER n TYPE bigint USING n * 1000; INSERT INTO events VALUES (900, 'later', 7)",
+    );
+    site.sluice(&["sync"]).ended_with(1).says(&["schema-changed", "sluice resnapshot", "events"]);
+    site.sluice(&["resnapshot", "copy"]).ended_with(0);
+    target.sql("ALTER TABLE events ALTER n TYPE bigint");
+    site.sluice(&["sync"]).ended_with(0);
+    let sum = "SELECT count(*) || ' ' || sum(n) FROM events";
+    assert_eq!(source.one(sum), target.one(sum));
+}
+
 /// A column's type changes while rows flow.
 #[test]
 fn a_column_that_changes_its_type() {

@@ -21,6 +21,7 @@ use crate::connection::Session;
 use crate::errors::{literal, quote};
 use crate::protocol::replication::Lsn;
 use crate::schema::{self, Table};
+use crate::session::Role;
 pub(crate) use publication::{Capture, LOOK, Look};
 use publication::{Memory, Publication, taken_out};
 pub(crate) use slot::Slot;
@@ -43,6 +44,26 @@ pub(crate) struct Keep<'a> {
     pub session: &'a Session,
     /// The name of slot and publication.
     pub name: &'a str,
+}
+
+/// The table was altered since the line was opened. Notes that this is told now.
+pub(crate) async fn altered(server: &Server, name: &str, table: &Table) -> Error {
+    let noted = async {
+        let session = server.connect(Role::Reader).await?;
+        Keep { server, session: &session, name }.told(table).await
+    };
+    if let Err(error) = noted.await {
+        // Then it is told once more when the line starts.
+        tracing::debug!(table = %table.id, %error, "it can't be noted that the table was altered");
+    }
+    schema_changed(&table.id)
+}
+
+fn schema_changed(table: &TableId) -> Error {
+    let what = "the table was altered, and rows that were there may have other values or columns than the target has";
+    Error::new(ErrorKind::SchemaChanged, what).at_table(table).remedy(
+        "Read it again: sluice resnapshot. Or, if its rows kept their values, alter the target's table alike and run `sluice resume`",
+    )
 }
 
 impl Keep<'_> {
@@ -109,7 +130,8 @@ impl Keep<'_> {
             names.join(", ")
         );
         let mut memory = Memory::default();
-        let added: Vec<_> = tables.iter().map(|table| (table.id.to_string(), table.oid)).collect();
+        let added = tables.iter().map(|table| (table.id.to_string(), table.oid, table.seen.clone()));
+        let added: Vec<_> = added.collect();
         self.change(&sql, &mut memory, &added).await?;
         Ok(memory)
     }
@@ -125,11 +147,15 @@ impl Keep<'_> {
         let alter =
             |what: &str, table: &str| format!("ALTER PUBLICATION {} {what} TABLE {table};", quote(self.name));
         let mut sql = String::new();
-        let mut added = Vec::new();
+        let (mut added, mut altered) = (Vec::new(), None);
         for table in tables {
             let name = table.id.to_string();
-            match memory.tables.get(&name) {
-                Some(known) if known.oid == table.oid && publication.still_has(known) => {}
+            match memory.tables.get_mut(&name) {
+                Some(known) if known.oid == table.oid && publication.still_has(known) => {
+                    if !known.take(&table.seen) {
+                        altered.get_or_insert_with(|| schema_changed(&table.id));
+                    }
+                }
                 Some(_) => return Err(taken_out(&table.id)),
                 None => {
                     // Who else has added it may have given it a filter.
@@ -138,9 +164,22 @@ impl Keep<'_> {
                     }
                     sql.push_str(&alter("ADD", &table.from()));
                     memory.pending.insert(name.clone(), None);
-                    added.push((name, table.oid));
+                    added.push((name, table.oid, table.seen.clone()));
                 }
             }
+        }
+        if let Some(altered) = altered {
+            let told = Memory { pending: before.pending, ..memory };
+            let told = Memory {
+                tables: told
+                    .tables
+                    .into_iter()
+                    .filter(|(name, _)| before.tables.contains_key(name))
+                    .collect(),
+                ..told
+            };
+            self.remember(&told).await?;
+            return Err(altered);
         }
         memory.tables.retain(|name, known| {
             let wanted = tables.iter().any(|table| table.id.to_string() == *name);
@@ -214,6 +253,20 @@ impl Keep<'_> {
         Ok(row.map_err(self.failed("locks can't be looked at"))?.map(|row| row.get(0)))
     }
 
+    /// Notes that somebody is told that a table was altered: what it is when the line starts again was decided.
+    async fn told(&self, table: &Table) -> Result<()> {
+        let now = schema::load(self.server, self.session, std::slice::from_ref(&table.id)).await?;
+        let Some((_, mut memory)) = self.publication().await?.and_then(Publication::remembered) else {
+            return Ok(());
+        };
+        let known = memory.tables.get_mut(&table.id.to_string());
+        if let (Some(known), Some(Some(now))) = (known, now.first()) {
+            known.told = Some(now.seen.clone());
+            self.remember(&memory).await?;
+        }
+        Ok(())
+    }
+
     /// Gives up tables whose capture has a gap, so that the next `hold` captures them anew. Says whether there were any.
     pub async fn forget_broken(&self, tables: &[TableId]) -> Result<bool> {
         let Some((publication, mut memory)) = self.publication().await?.and_then(Publication::remembered)
@@ -222,19 +275,22 @@ impl Keep<'_> {
         };
         let names: Vec<TableId> = tables.iter().map(schema::qualify).collect();
         let found = schema::load(self.server, self.session, &names).await?;
-        let before = memory.tables.len();
+        let before = memory.clone();
         for (name, table) in names.iter().zip(found) {
+            // Whoever has it read again knows that it was altered.
+            if let (Some(table), Some(known)) = (&table, memory.tables.get_mut(&name.to_string())) {
+                known.told = Some(table.seen.clone());
+            }
             memory.tables.retain(|captured, known| {
                 let whole = table.as_ref().is_some_and(|table| table.oid == known.oid)
                     && publication.still_has(known);
                 whole || *captured != name.to_string()
             });
         }
-        if memory.tables.len() == before {
-            return Ok(false);
+        if memory != before {
+            self.remember(&memory).await?;
         }
-        self.remember(&memory).await?;
-        Ok(true)
+        Ok(memory.tables.len() != before.tables.len())
     }
 
     /// Removes both.

@@ -203,11 +203,9 @@ pub(crate) fn is_as_known(relation: &Relation, table: &Table) -> bool {
     let named = *relation.schema == *table.id.schema && *relation.name == *table.id.name;
     named
         && relation.columns.len() == table.columns.len()
-        && relation
-            .columns
-            .iter()
-            .zip(&table.columns)
-            .all(|(one, other)| *one.name == *other.name && one.type_oid == other.type_oid)
+        && relation.columns.iter().zip(&table.columns).all(|(one, other)| {
+            *one.name == *other.name && one.type_oid == other.type_oid && one.modifier == other.modifier
+        })
 }
 
 #[cfg(test)]

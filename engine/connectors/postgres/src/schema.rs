@@ -3,6 +3,7 @@
 use std::collections::HashMap;
 use std::sync::Arc;
 
+use serde::{Deserialize, Serialize};
 use sluice_types::{Column, Error, ErrorKind, Result, TableId, TableSchema};
 
 use crate::codec::{Codec, Form, TypeInfo, Types};
@@ -29,6 +30,37 @@ pub(crate) struct Table {
     pub generated: Vec<String>,
     /// Its key, as indexes into `columns`; empty where there is none that is safe.
     pub key: Vec<usize>,
+    /// By what a change of it is noticed.
+    pub seen: Seen,
+}
+
+/// What tells whether a table was altered since.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct Seen {
+    /// Of its columns: numbers, names, types with their modifiers ([`layout_of`]).
+    pub layout: String,
+    /// Where its rows are; another place once they were written anew. Empty for a partitioned table.
+    #[serde(default)]
+    pub file: String,
+    /// Who wrote the columns' rows of the catalogue.
+    #[serde(default)]
+    pub columns: String,
+}
+
+impl Seen {
+    /// Whether rows may have got other values, or other columns, than the log tells. `VACUUM FULL` gives all rows another place but leaves
+    /// the columns alone, and a new default gives a column another row but leaves the rows: what does both has changed values.
+    pub fn is_altered_to(&self, now: &Seen) -> bool {
+        self.layout != now.layout || (self.file != now.file && self.columns != now.columns)
+    }
+}
+
+/// The columns of a table as one word, for a statement. `oid` is an expression.
+pub(crate) fn layout_of(oid: &str) -> String {
+    format!(
+        "(SELECT pg_catalog.hashtextextended(string_agg(concat_ws(' ', a.attnum, a.attname, a.atttypid, a.atttypmod), ',' ORDER BY a.attnum), 0)::text \
+          FROM pg_catalog.pg_attribute a WHERE a.attrelid = {oid} AND a.attnum > 0 AND NOT a.attisdropped)"
+    )
 }
 
 /// Which columns of a row that was changed or deleted the log keeps.
@@ -47,6 +79,8 @@ pub(crate) enum Identity {
 pub(crate) struct TableColumn {
     pub name: Arc<str>,
     pub type_oid: u32,
+    /// As the catalogue writes it; -1: none.
+    pub modifier: i32,
     /// `format_type`.
     pub native: Arc<str>,
     pub not_null: bool,
@@ -137,13 +171,20 @@ pub(crate) fn missing(table: &TableId) -> Error {
         .remedy("Correct the name, or make the table; names are case sensitive here")
 }
 
-const TABLES: &str = "\
-    SELECT c.oid, n.nspname::text, c.relname::text, c.relkind, c.relpersistence, c.relreplident, \
-           c.relkind = 'r' AND EXISTS (SELECT FROM pg_catalog.pg_inherits i WHERE i.inhparent = c.oid) \
-    FROM pg_catalog.pg_class c JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace";
+fn tables() -> String {
+    format!(
+        "SELECT c.oid, n.nspname::text, c.relname::text, c.relkind, c.relpersistence, c.relreplident, \
+                c.relkind = 'r' AND EXISTS (SELECT FROM pg_catalog.pg_inherits i WHERE i.inhparent = c.oid), \
+                coalesce({layout}, ''), CASE c.relkind WHEN 'r' THEN c.relfilenode::text ELSE '' END, \
+                coalesce((SELECT pg_catalog.hashtextextended(string_agg(concat_ws(' ', a.attnum, a.xmin), ',' ORDER BY a.attnum), 0)::text \
+                 FROM pg_catalog.pg_attribute a WHERE a.attrelid = c.oid AND a.attnum > 0), '') \
+         FROM pg_catalog.pg_class c JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace",
+        layout = layout_of("c.oid")
+    )
+}
 
 const COLUMNS: &str = "\
-    SELECT attrelid, attnum, attname::text, atttypid, pg_catalog.format_type(atttypid, atttypmod), attnotnull, attgenerated <> '' \
+    SELECT attrelid, attnum, attname::text, atttypid, pg_catalog.format_type(atttypid, atttypmod), attnotnull, attgenerated <> '', atttypmod \
     FROM pg_catalog.pg_attribute WHERE attrelid = ANY($1) AND attnum > 0 AND NOT attisdropped ORDER BY attrelid, attnum";
 
 /// Indexes that tell rows apart, the best first. A deferrable one does not count: between statements it may be violated.
@@ -203,8 +244,9 @@ pub(crate) async fn load(
     let schemas: Vec<&str> = names.iter().map(|name| &*name.schema).collect();
     let tables: Vec<&str> = names.iter().map(|name| &*name.name).collect();
     let wanted = format!(
-        "{TABLES} WHERE (n.nspname, c.relname) IN (SELECT w.s, w.t FROM unnest($1::text[], $2::text[]) w(s, t)) \
-         AND c.relkind IN ('r', 'p', 'v', 'm', 'f')"
+        "{tables} WHERE (n.nspname, c.relname) IN (SELECT w.s, w.t FROM unnest($1::text[], $2::text[]) w(s, t)) \
+         AND c.relkind IN ('r', 'p', 'v', 'm', 'f')",
+        tables = self::tables()
     );
     let rows = session.query(&wanted, &[&schemas, &tables]).await;
     let rows = rows.map_err(|error| server.failed(&error, "the catalogue can't be read"))?;
@@ -216,10 +258,11 @@ pub(crate) async fn load(
 /// Every table of the user's schemas.
 pub(crate) async fn all(server: &Server, session: &Session) -> Result<Vec<Table>> {
     let wanted = format!(
-        "{TABLES} WHERE c.relkind IN ('r', 'p') AND NOT c.relispartition AND c.relpersistence <> 't' \
+        "{tables} WHERE c.relkind IN ('r', 'p') AND NOT c.relispartition AND c.relpersistence <> 't' \
          AND n.nspname NOT IN ('pg_catalog', 'information_schema', '{own}') AND n.nspname !~ '^pg_(toast|temp)' \
          ORDER BY n.nspname, c.relname",
-        own = crate::names::OWN_SCHEMA
+        own = crate::names::OWN_SCHEMA,
+        tables = tables()
     );
     let rows = session.query(&wanted, &[]).await;
     let rows = rows.map_err(|error| server.failed(&error, "the catalogue can't be read"))?;
@@ -279,6 +322,7 @@ fn table(
         columns.push(TableColumn {
             name: name.into(),
             type_oid,
+            modifier: column.try_get(7)?,
             native: column.try_get::<_, &str>(4)?.into(),
             not_null: column.try_get(5)?,
             codec: types.codec(type_oid),
@@ -316,6 +360,7 @@ fn table(
         key: key.unwrap_or_default(),
         columns,
         generated,
+        seen: Seen { layout: row.try_get(7)?, file: row.try_get(8)?, columns: row.try_get(9)? },
     })
 }
 

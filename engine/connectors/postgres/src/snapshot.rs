@@ -1,7 +1,7 @@
 //! Chunks: ranges of a table by key. Each is one short consistent read that also says which transactions it has seen and how far the
 //! log was written then; rows come by COPY, in the forms and through the decoder of the stream.
 
-use std::collections::HashMap;
+use std::collections::{BTreeSet, HashMap};
 use std::sync::Arc;
 
 use async_trait::async_trait;
@@ -19,12 +19,13 @@ use crate::delivered::visibility;
 use crate::errors::quote;
 use crate::keeper::lsn;
 use crate::literal;
+use crate::maintain::altered;
 use crate::protocol::client::{self, Client};
 use crate::protocol::cursor::malformed;
 use crate::protocol::replication::Lsn;
 use crate::protocol::wire;
 use crate::relations::Followed;
-use crate::schema::Order;
+use crate::schema::{self, Order, Table};
 use crate::source::raise;
 
 /// Rows of the first chunk of a table whose rows may be of any size.
@@ -38,6 +39,8 @@ pub(crate) type FollowedTables = Arc<HashMap<TableId, Followed>>;
 /// A reader of chunks on a connection of its own.
 pub(crate) struct PostgresChunks {
     server: Arc<Server>,
+    /// Of the line's publication.
+    name: String,
     tables: FollowedTables,
     client: Option<Client>,
     /// Where the stream has to come to.
@@ -58,8 +61,13 @@ struct View {
 
 impl PostgresChunks {
     /// Makes no connection yet.
-    pub fn new(server: Arc<Server>, tables: FollowedTables, wanted: Arc<watch::Sender<Lsn>>) -> Self {
-        PostgresChunks { server, tables, client: None, wanted, weights: HashMap::new() }
+    pub fn new(
+        server: Arc<Server>,
+        name: String,
+        tables: FollowedTables,
+        wanted: Arc<watch::Sender<Lsn>>,
+    ) -> Self {
+        PostgresChunks { server, name, tables, client: None, wanted, weights: HashMap::new() }
     }
 
     fn followed(&self, schema: &TableSchema) -> Result<Followed> {
@@ -69,7 +77,16 @@ impl PostgresChunks {
     }
 
     /// Runs one read-only view: `copy` is what is read in it.
-    async fn view(&mut self, copy: Option<&str>, reader: &mut Reader, bytes: usize) -> Result<View> {
+    ///
+    /// The table is locked before the view is taken. `ALTER TABLE` may write all rows anew, and a view from before that finds none of
+    /// them: a copy that had to wait for it would take the table for empty.
+    async fn view(
+        &mut self,
+        table: &Table,
+        copy: Option<&str>,
+        reader: &mut Reader,
+        bytes: usize,
+    ) -> Result<View> {
         let mut client = match self.client.take() {
             Some(client) => client,
             None => Client::plain(&self.server).await?,
@@ -77,17 +94,27 @@ impl PostgresChunks {
         // One round trip. The place in the log is read after the view was taken: every commit that the view has seen ends before it.
         let copy = copy.map(|copy| format!("{copy};")).unwrap_or_default();
         let sql = format!(
-            "BEGIN ISOLATION LEVEL REPEATABLE READ, READ ONLY; \
-             SELECT pg_catalog.pg_current_snapshot()::text, pg_catalog.pg_current_wal_insert_lsn()::text; {copy} COMMIT"
+            "BEGIN ISOLATION LEVEL REPEATABLE READ, READ ONLY; LOCK TABLE {from} IN ACCESS SHARE MODE; \
+             SELECT pg_catalog.pg_current_snapshot()::text, pg_catalog.pg_current_wal_insert_lsn()::text, {layout}; {copy} COMMIT",
+            from = table.from(),
+            layout = schema::layout_of(&table.oid.to_string()),
         );
         client.ask(&sql).await?;
-        let mut mark = None;
+        let (mut mark, mut as_known) = (None, false);
         let (mut rows, mut weight, mut cut) = (Vec::new(), 0, false);
         'answer: loop {
             let mut block: Bytes = client.block().await?;
             while let Some(frame) = wire::take(&mut block)? {
                 match frame.tag {
-                    b'D' => mark = Some(mark_of(&client::text_row(frame.body)?)?),
+                    b'D' => {
+                        let row = client::text_row(frame.body)?;
+                        mark = Some(mark_of(&row)?);
+                        // What comes now has no types with it: it is read by those that the table had.
+                        if row.get(2).and_then(Option::as_deref) != Some(&table.seen.layout[..]) {
+                            break 'answer;
+                        }
+                        as_known = true;
+                    }
                     b'd' if !cut => {
                         if let Some(row) = reader.row(frame.body)? {
                             weight += row.row.weight();
@@ -105,6 +132,9 @@ impl PostgresChunks {
                 }
             }
         }
+        if mark.is_some() && !as_known {
+            return Err(altered(&self.server, &self.name, table).await);
+        }
         if !cut {
             self.client = Some(client);
         }
@@ -119,7 +149,7 @@ impl PostgresChunks {
         let followed = self.followed(schema)?;
         let mut reader = Reader::new(&followed.table, true);
         let copy = (!keys.is_empty()).then(|| reread_sql(&followed, keys, reader.form()));
-        let view = self.view(copy.as_deref(), &mut reader, usize::MAX).await;
+        let view = self.view(&followed.table, copy.as_deref(), &mut reader, usize::MAX).await;
         let view = view.map_err(|error| error.at_table(&schema.table))?;
         let mut found: Vec<Option<Row>> = vec![None; keys.len()];
         for CopyRow { number, row } in view.rows {
@@ -132,7 +162,7 @@ impl PostgresChunks {
 }
 
 fn mark_of(row: &client::TextRow) -> Result<Mark> {
-    let [Some(snapshot), Some(end)] = row.as_slice() else {
+    let [Some(snapshot), Some(end), _] = row.as_slice() else {
         return Err(malformed("a view without its place in the log"));
     };
     Ok(Mark { high: lsn(end)?.position(""), visibility: visibility(snapshot)? })
@@ -270,7 +300,7 @@ impl ChunkReader for PostgresChunks {
         };
         let mut reader = Reader::new(&followed.table, false);
         let copy = chunk_sql(&followed, range, rows, reader.form());
-        let view = self.view(Some(&copy), &mut reader, limits.bytes.max(1)).await;
+        let view = self.view(&followed.table, Some(&copy), &mut reader, limits.bytes.max(1)).await;
         let View { mark, rows: read, weight, cut } = view.map_err(|error| error.at_table(&table.table))?;
         if !read.is_empty() {
             self.weights.insert(table.table.clone(), weight.div_ceil(read.len()));
@@ -292,6 +322,7 @@ async fn divide(
     parts: usize,
 ) -> Result<(Vec<KeyRange>, Option<u64>)> {
     refuse_null_keys(client, followed).await?;
+    refuse_double_keys(client, followed).await?;
     let whole = vec![KeyRange::default()];
     let estimate = estimate(client, followed).await?;
     let rows = estimate.map(|rows| rows as u64);
@@ -330,6 +361,22 @@ async fn refuse_null_keys(client: &mut Client, followed: &Followed) -> Result<()
     }
     let sql = format!("SELECT 1 FROM {} WHERE {} LIMIT 1", followed.table.from(), nulls.join(" OR "));
     if client.query(&sql).await?.is_empty() { Ok(()) } else { Err(null_key()) }
+}
+
+/// A key that the server does not vouch for may be the key of several rows, of which the target would hold one.
+async fn refuse_double_keys(client: &mut Client, followed: &Followed) -> Result<()> {
+    let Followed { table, schema } = followed;
+    let key: BTreeSet<usize> = schema.key_columns().filter_map(|column| table.column(&column.name)).collect();
+    if !table.key.is_empty() && table.key.iter().all(|column| key.contains(column)) {
+        return Ok(());
+    }
+    let terms = key_terms(schema).join(", ");
+    let sql = format!("SELECT 1 FROM {} t GROUP BY {terms} HAVING count(*) > 1 LIMIT 1", table.from());
+    if client.query(&sql).await?.is_empty() {
+        return Ok(());
+    }
+    let what = "several rows have the same key, and the target would hold only one of them";
+    Err(Error::new(ErrorKind::KeyMissing, what).remedy("Name columns under `key:` that tell all rows apart"))
 }
 
 fn null_key() -> Error {

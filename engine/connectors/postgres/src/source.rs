@@ -127,7 +127,12 @@ impl PostgresSource {
     }
 
     fn new_chunks(&self) -> Result<PostgresChunks> {
-        Ok(PostgresChunks::new(self.server.clone(), self.held()?.clone(), self.wanted.clone()))
+        Ok(PostgresChunks::new(
+            self.server.clone(),
+            self.name.clone(),
+            self.held()?.clone(),
+            self.wanted.clone(),
+        ))
     }
 }
 

@@ -19,6 +19,7 @@ use crate::codec::Codec;
 use crate::config::Server;
 use crate::decode::Arena;
 use crate::delivered::Delivered;
+use crate::maintain::altered;
 use crate::protocol::client;
 use crate::protocol::cursor::malformed;
 use crate::protocol::pgoutput::{self, Message, Relation};
@@ -64,6 +65,8 @@ pub(crate) struct Events {
 /// What the assembling starts with.
 pub(crate) struct Setup {
     pub server: Arc<Server>,
+    /// Of the line's publication.
+    pub name: String,
     pub runtime: tokio::runtime::Handle,
     pub tables: Vec<Followed>,
     /// By the OIDs of tables: what was committed before, and the table can't hold, every chunk has seen in a form that it can.
@@ -324,7 +327,8 @@ impl Assembler {
         let codecs = if is_as_known(relation, &followed.table) {
             followed.table.columns.iter().map(|column| column.codec.clone()).collect()
         } else {
-            let codecs = self.setup.runtime.block_on(other_shape(&self.setup.server, relation, followed));
+            let Setup { server, name, .. } = &self.setup;
+            let codecs = self.setup.runtime.block_on(other_shape(server, name, relation, followed));
             codecs.map_err(|error| error.at_table(&followed.table.id))?
         };
         let superseded = self.setup.superseded.get(&relation.oid).is_some_and(|upto| self.commit < *upto);
@@ -361,22 +365,18 @@ fn publication_gone(error: Error) -> Error {
 
 /// A relation that does not look as the catalogue had it: either it did once, when the change was made, and the catalogue still is
 /// as the line knows it; or it was altered since the line was opened, which needs a decision.
-async fn other_shape(server: &Arc<Server>, relation: &Relation, followed: &Followed) -> Result<Vec<Codec>> {
+async fn other_shape(
+    server: &Arc<Server>,
+    name: &str,
+    relation: &Relation,
+    followed: &Followed,
+) -> Result<Vec<Codec>> {
     let Followed { table, .. } = followed;
     let session = server.connect(Role::Reader).await?;
     let now = schema::load(server, &session, std::slice::from_ref(&table.id)).await?;
-    let same = now.first().and_then(Option::as_ref).is_some_and(|now| {
-        let alike = |(one, other): (&schema::TableColumn, &schema::TableColumn)| {
-            one.name == other.name && one.type_oid == other.type_oid
-        };
-        now.oid == table.oid
-            && now.columns.len() == table.columns.len()
-            && now.columns.iter().zip(&table.columns).all(alike)
-    });
-    if !same {
-        return Err(Error::new(ErrorKind::SchemaChanged, "the table was altered since the line was opened").remedy(
-            "Alter the target's table alike and run `sluice resume`, or read the table again: sluice resnapshot",
-        ));
+    let same = |now: &schema::Table| now.oid == table.oid && now.seen.layout == table.seen.layout;
+    if !now.first().and_then(Option::as_ref).is_some_and(same) {
+        return Err(altered(server, name, table).await);
     }
     let oids: Vec<u32> = relation.columns.iter().map(|column| column.type_oid).collect();
     let types = schema::types(server, &session, &oids).await?;

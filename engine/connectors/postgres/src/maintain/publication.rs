@@ -17,7 +17,7 @@ use crate::connection::Session;
 use crate::delivered::visibility;
 use crate::errors::{literal, quote};
 use crate::protocol::replication::Lsn;
-use crate::schema::{self, Table};
+use crate::schema::{self, Seen, Table};
 
 /// What transactions see now, and the publication `$1` as they see it: whether it is there or not, one row.
 pub(crate) const LOOK: &str = "\
@@ -66,6 +66,25 @@ pub(super) struct Captured {
     /// When its reading began anew.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub anew: Option<Anew>,
+    /// As what it is captured. Without it: by a version that did not note it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub seen: Option<Seen>,
+    /// As what somebody was told that it is now. If it still is when the line is started again, that was decided.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub told: Option<Seen>,
+}
+
+impl Captured {
+    /// Takes a table as it is now. `false`: it was altered, and nobody was told yet; the next time it is taken.
+    pub fn take(&mut self, now: &Seen) -> bool {
+        let altered = self.seen.as_ref().is_some_and(|seen| seen.is_altered_to(now));
+        if altered && self.told.as_ref() != Some(now) {
+            self.told = Some(now.clone());
+            return false;
+        }
+        (self.seen, self.told) = (Some(now.clone()), None);
+        true
+    }
 }
 
 /// After this every chunk of a table was read.
@@ -123,15 +142,18 @@ impl Publication {
     }
 
     /// Remembers tables that were added to it.
-    pub(super) fn remember_in(self, memory: &mut Memory, added: &[(String, u32)]) -> Result<()> {
+    pub(super) fn remember_in(self, memory: &mut Memory, added: &[(String, u32, Seen)]) -> Result<()> {
         if memory.publication.is_empty() {
             memory.publication = self.identity;
         }
-        for (name, oid) in added {
+        for (name, oid, seen) in added {
             let member = self.members.get(oid).ok_or_else(|| {
                 Error::new(ErrorKind::Busy, "the publication was altered while the line was starting")
             })?;
-            memory.tables.insert(name.clone(), Captured { oid: *oid, member: *member, anew: None });
+            memory.tables.insert(name.clone(), {
+                let seen = Some(seen.clone());
+                Captured { oid: *oid, member: *member, anew: None, seen, told: None }
+            });
         }
         Ok(())
     }
@@ -203,6 +225,7 @@ impl Keep<'_> {
         for table in schema::load(self.server, self.session, tables).await?.into_iter().flatten() {
             if let Some(captured) = memory.tables.get_mut(&table.id.to_string()) {
                 captured.anew = Some(Anew { at: at.clone(), shape: table.shape() });
+                (captured.seen, captured.told) = (Some(table.seen.clone()), None);
             }
         }
         self.remember(&memory).await?;
@@ -217,7 +240,12 @@ impl Keep<'_> {
     }
 
     /// Alters the publication and remembers it, both or neither.
-    pub(super) async fn change(&self, sql: &str, memory: &mut Memory, added: &[(String, u32)]) -> Result<()> {
+    pub(super) async fn change(
+        &self,
+        sql: &str,
+        memory: &mut Memory,
+        added: &[(String, u32, Seen)],
+    ) -> Result<()> {
         const WHAT: &str = "the publication could not be changed";
         self.run("BEGIN", WHAT).await?;
         let changed = async {
@@ -250,14 +278,14 @@ mod tests {
     #[test]
     fn whatever_was_out_of_it_for_a_time_is_known() {
         let mut memory = Memory::default();
-        let added = [("public.t".to_string(), 7), ("public.u".to_string(), 8)];
+        let added = [7, 8].map(|oid| (format!("public.t{oid}"), oid, Seen::default()));
         found("1/10", &[(7, 70), (8, 80), (9, 90)]).remember_in(&mut memory, &added).unwrap();
         let capture = memory.capture();
         let verify = |found| capture.verify(Some(&found));
         verify(found("1/10", &[(7, 70), (8, 80)])).unwrap();
         for (other, table) in [
-            (found("1/10", &[(7, 70), (8, 81)]), Some("public.u")),
-            (found("1/10", &[(8, 80)]), Some("public.t")),
+            (found("1/10", &[(7, 70), (8, 81)]), Some("public.t8")),
+            (found("1/10", &[(8, 80)]), Some("public.t7")),
             (found("1/11", &[(7, 70), (8, 80)]), None),
             (found("2/10", &[(7, 70), (8, 80)]), None),
         ] {
@@ -267,6 +295,33 @@ mod tests {
         }
         assert!(capture.verify(None).is_err());
         assert!(found("1/10", &[(7, 70)]).remember_in(&mut memory, &added).is_err());
+    }
+
+    #[test]
+    fn an_altered_table_is_told_once() {
+        let seen = |layout: &str, file: &str, columns: &str| Seen {
+            layout: layout.into(),
+            file: file.into(),
+            columns: columns.into(),
+        };
+        let before = seen("a", "1", "x");
+        for (now, altered) in [
+            (before.clone(), false),
+            (seen("a", "2", "x"), false), // VACUUM FULL
+            (seen("a", "1", "y"), false), // SET DEFAULT
+            (seen("a", "2", "y"), true),  // ALTER COLUMN TYPE text USING upper(c)
+            (seen("b", "1", "x"), true),
+        ] {
+            let mut captured =
+                Captured { oid: 7, member: 70, anew: None, seen: Some(before.clone()), told: None };
+            assert_eq!(captured.take(&now), !altered, "{now:?}");
+            let mut again = captured.clone();
+            assert!(again.take(&now), "once");
+            assert_eq!((again.seen, again.told), (Some(now), None));
+            assert_eq!(captured.take(&seen("c", "3", "z")), false, "told of another change");
+        }
+        let mut old = Captured { oid: 7, member: 70, anew: None, seen: None, told: None };
+        assert!(old.take(&before), "a version before this one did not note it");
     }
 
     #[test]

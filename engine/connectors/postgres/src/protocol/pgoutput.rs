@@ -88,6 +88,8 @@ pub(crate) struct RelationColumn {
     pub identity: bool,
     pub name: Text,
     pub type_oid: u32,
+    /// `numeric(10,2)`, as the catalogue writes it; -1: none.
+    pub modifier: i32,
 }
 
 /// Which transaction a message of a streamed piece is of; the subtransaction where there is one.
@@ -162,8 +164,8 @@ fn relation(from: &mut Cursor) -> Result<Relation> {
         let identity = from.u8()? & 1 != 0;
         let name = from.text()?;
         let type_oid = from.u32()?;
-        let _modifier = from.i32()?;
-        columns.push(RelationColumn { identity, name, type_oid });
+        let modifier = from.i32()?;
+        columns.push(RelationColumn { identity, name, type_oid, modifier });
     }
     Ok(Relation { oid, schema, name, identity, columns })
 }

@@ -29,6 +29,7 @@ fn followed(relation: &Relation) -> Followed {
         .map(|column| TableColumn {
             name: (&*column.name).into(),
             type_oid: column.type_oid,
+            modifier: column.modifier,
             native: "".into(),
             not_null: false,
             codec: types.codec(column.type_oid),
@@ -45,6 +46,7 @@ fn followed(relation: &Relation) -> Followed {
         columns,
         generated: vec![],
         key: vec![0],
+        seen: Default::default(),
     };
     let schema = std::sync::Arc::new(table.schema("d"));
     Followed { table, schema }

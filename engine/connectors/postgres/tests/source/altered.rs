@@ -1,7 +1,10 @@
 //! Rows of a table from before it was altered.
 
+use std::time::Duration;
+
 use sluice_servers::{Postgres, PostgresOptions};
-use sluice_types::ErrorKind;
+use sluice_types::ports::ReadLimits;
+use sluice_types::{ErrorKind, KeyRange};
 
 use crate::follow::{Follow, shown};
 use crate::harness::Place;
@@ -21,6 +24,7 @@ async fn rows_of_a_retyped_column_are_left_out_once_the_table_is_read_anew() {
     // In the very transaction that alters it, too.
     place.sql("BEGIN; DELETE FROM t WHERE id = 9; INSERT INTO t VALUES (2, 'y'); ALTER TABLE t ALTER a TYPE int USING 5; COMMIT");
     place.sql("INSERT INTO t VALUES (3, 7)");
+    Follow::told(&place, &["t"]).await;
     for _ in 0..2 {
         let mut refused = Follow::resume(&place, "p", &["t"], Some(at.clone())).await.unwrap();
         let error = refused.try_events().await.unwrap_err();
@@ -38,11 +42,13 @@ async fn rows_of_a_retyped_column_are_left_out_once_the_table_is_read_anew() {
     place.sql("ALTER TABLE t ALTER a TYPE text");
     place.sql("INSERT INTO t VALUES (4, 'later')");
     place.sql("ALTER TABLE t ALTER a TYPE int USING 6");
+    Follow::told(&place, &["t"]).await;
     let mut refused = Follow::resume(&place, "p", &["t"], Some(at.clone())).await.unwrap();
     assert_eq!(refused.try_events().await.unwrap_err().kind(), ErrorKind::SchemaChanged);
     drop(refused);
     // Nor what was made before, when the table has changed once more since it was read.
     place.sql("ALTER TABLE t ALTER a TYPE text");
+    Follow::told(&place, &["t"]).await;
     let mut refused = Follow::resume(&place, "p", &["t"], Some(at.clone())).await.unwrap();
     assert_eq!(refused.try_events().await.unwrap_err().kind(), ErrorKind::SchemaChanged);
     drop(refused);
@@ -65,9 +71,99 @@ async fn a_streamed_transaction_and_an_identity_of_before_are_left_out_too() {
         "ALTER TABLE t DROP CONSTRAINT t_pkey, ALTER code TYPE int USING code::int, ADD PRIMARY KEY (code)",
     );
     place.sql("INSERT INTO t VALUES (0, 5000, 'new')");
+    Follow::told(&place, &["t", "u"]).await;
     let mut refused = Follow::resume(&place, "p", &["t", "u"], Some(at.clone())).await.unwrap();
     assert_eq!(refused.try_events().await.unwrap_err().kind(), ErrorKind::SchemaChanged);
     drop(refused);
     let mut anew = Follow::anew(&place, &["t", "u"], at).await.unwrap();
     assert_eq!(events(&mut anew).await, ["insert >1", "insert >0,5000,new"]);
+}
+
+/// None of this is in the log, or not so that it could be told from what was before.
+#[tokio::test(flavor = "multi_thread")]
+async fn whatever_gives_rows_other_values_is_told_once_when_the_line_starts() {
+    let place = Place::start();
+    place.sql("CREATE TABLE t(id int PRIMARY KEY, n numeric(10,4), c text, i int); INSERT INTO t VALUES (1, 1.2345, 'x', 7)");
+    drop(Follow::start(&place, &["t"]).await);
+    for quiet in [
+        "VACUUM FULL t",
+        "CLUSTER t USING t_pkey",
+        "ALTER TABLE t ALTER c SET DEFAULT 'd'",
+        "ANALYZE t",
+        "ALTER TABLE t ALTER c SET STATISTICS 5",
+    ] {
+        place.sql(quiet);
+        Follow::resume(&place, "p", &["t"], None).await.unwrap_or_else(|error| panic!("{quiet}: {error}"));
+    }
+    for altered in [
+        "ALTER n TYPE numeric(10,2)",
+        "ALTER c TYPE text USING upper(c)",
+        "DROP c, ADD c text DEFAULT 'new'",
+        "ALTER i TYPE bigint USING i * 1000",
+        "ADD u uuid DEFAULT gen_random_uuid()",
+        "ADD v int DEFAULT 5",
+        "RENAME c TO d",
+    ] {
+        place.sql(&format!("ALTER TABLE t {altered}"));
+        Follow::told(&place, &["t"]).await;
+        Follow::resume(&place, "p", &["t"], None).await.unwrap_or_else(|error| panic!("{altered}: {error}"));
+    }
+    // Who has a table read again knows what happened to it.
+    place.sql("ALTER TABLE t ALTER d TYPE text USING lower(d)");
+    let mut source = place.endpoint().source(&crate::harness::line("p")).await.unwrap();
+    source.detach(&[sluice_types::TableId::new("public", "t")]).await.unwrap();
+    Follow::resume(&place, "p", &["t"], None).await.unwrap();
+}
+
+/// A view that was taken before a table was written anew finds none of its rows.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_chunk_that_waits_for_an_alter_does_not_take_the_table_for_empty() {
+    let place = Place::start();
+    place.sql("CREATE TABLE t(id int PRIMARY KEY, n bigint); INSERT INTO t SELECT i, i FROM generate_series(1, 100) i");
+    for (altered, rows) in
+        [("ALTER TABLE t ADD u uuid DEFAULT gen_random_uuid()", None), ("VACUUM FULL t", Some(100))]
+    {
+        drop(Follow::resume(&place, "p", &["t"], None).await);
+        let mut follow = Follow::resume(&place, "p", &["t"], None).await.unwrap();
+        let mut chunks = follow.source.chunks().await.unwrap();
+        let table = follow.schemas[0].clone();
+        let mut other = place.server.session(crate::harness::DATABASE);
+        other.sql("BEGIN; LOCK TABLE t IN ACCESS EXCLUSIVE MODE");
+        if rows.is_none() {
+            other.sql(altered);
+        }
+        let reading = tokio::spawn(async move {
+            let limits = ReadLimits { rows: 1000, bytes: 1 << 20 };
+            chunks.read(&table, &KeyRange::default(), &limits).await
+        });
+        let waits = "SELECT count(*) FROM pg_locks WHERE NOT granted AND relation = 't'::regclass";
+        while place.sql(waits)[0][0].as_deref() != Some("1") {
+            tokio::time::sleep(Duration::from_millis(10)).await;
+        }
+        other.sql("COMMIT");
+        let read = reading.await.unwrap();
+        match rows {
+            Some(rows) => assert_eq!(read.unwrap().rows.len(), rows, "{altered}"),
+            None => assert_eq!(read.unwrap_err().kind(), ErrorKind::SchemaChanged, "{altered}"),
+        }
+    }
+}
+
+/// A copy has no types with it.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_chunk_of_another_type_is_not_read_by_the_old_one() {
+    let place = Place::start();
+    place.sql("CREATE TABLE t(id int PRIMARY KEY, n bigint); INSERT INTO t VALUES (1, 1), (2, 2)");
+    let mut follow = Follow::start(&place, &["t"]).await;
+    assert_eq!(follow.chunk().await.rows.len(), 2);
+    place.sql("ALTER TABLE t ALTER n TYPE double precision");
+    let (table, keys) = (follow.schemas[0].clone(), [sluice_types::Key(vec![1.into()])]);
+    let mut chunks = follow.source.chunks().await.unwrap();
+    let limits = ReadLimits { rows: 10, bytes: 1 << 20 };
+    let chunk = chunks.read(&table, &KeyRange::default(), &limits).await;
+    assert_eq!(chunk.unwrap_err().kind(), ErrorKind::SchemaChanged);
+    assert_eq!(follow.source.reread(&table, &keys).await.unwrap_err().kind(), ErrorKind::SchemaChanged);
+    drop(follow);
+    // It was told: what it is now was decided.
+    Follow::resume(&place, "p", &["t"], None).await.unwrap();
 }

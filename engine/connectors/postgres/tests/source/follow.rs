@@ -35,6 +35,13 @@ impl Follow {
         Self::on(place.endpoint(), pipeline, tables, from).await
     }
 
+    /// A line that finds its tables altered says so, once.
+    pub async fn told(place: &Place, tables: &[&str]) {
+        let told = Self::resume(place, "p", tables, None).await.err();
+        let told = told.map(|error| error.kind());
+        assert_eq!(told, Some(sluice_types::ErrorKind::SchemaChanged), "nobody was told");
+    }
+
     /// The same of a database that is configured otherwise.
     pub async fn on(
         endpoint: Arc<dyn Endpoint>,

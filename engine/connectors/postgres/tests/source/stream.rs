@@ -205,6 +205,7 @@ async fn a_dropped_column_of_any_type_is_passed_over() {
     assert_eq!(follow.events().await.len(), 1);
     drop(follow);
     place.sql("ALTER TABLE t DROP b, DROP c, DROP d");
+    Follow::told(&place, &["t"]).await;
     let mut again = Follow::resume(&place, "p", &["t"], Some(at)).await.unwrap();
     let got: Vec<String> = again.events().await.iter().map(shown).collect();
     assert_eq!(got, ["insert >1,x"]);
@@ -220,6 +221,7 @@ async fn what_the_target_has_is_not_looked_into() {
     drop(follow);
     // The slot still begins before the row of the old type.
     place.sql("ALTER TABLE t ALTER a TYPE int USING 5; INSERT INTO t VALUES (2, 7)");
+    Follow::told(&place, &["t"]).await;
     let mut again = Follow::resume(&place, "p", &["t"], Some(at)).await.unwrap();
     let got: Vec<String> = again.events().await.iter().map(shown).collect();
     assert_eq!(got, ["insert >2,7"]);
