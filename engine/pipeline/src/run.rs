@@ -1,10 +1,10 @@
 //! The straight line: one batch, one function.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
+use std::sync::atomic::{AtomicU32, Ordering::Relaxed};
 
 use sluice_types::ports::Sink;
-use sluice_types::{Checkpoint, Error, ErrorKind, Key, Position, Result, TableId};
+use sluice_types::{Checkpoint, Disposition, Error, ErrorKind, Key, Position, Result, TableId};
 use tokio::sync::watch;
 
 use crate::feed::{Feed, Passage, Work};
@@ -28,9 +28,8 @@ pub(crate) struct Run {
     writer: Writer,
     large: Large,
     pace: Arc<Pace>,
-    closely: Arc<AtomicBool>,
-    /// All pieces of a transaction were written, and together they break a constraint.
-    unsettled: bool,
+    /// How often a transaction whose pieces were all written has broken a constraint as a whole, one after the other.
+    unsettled: Arc<AtomicU32>,
     /// What was read with the last batch and goes into the next.
     carried: Option<Work>,
     /// Where the line ends by itself.
@@ -58,8 +57,7 @@ impl Run {
             writer,
             large: Large::new(context.spec.large_transactions, in_parts, context.pace.clone()),
             pace: context.pace.clone(),
-            closely: context.closely.clone(),
-            unsettled: false,
+            unsettled: context.unsettled.clone(),
             carried: None,
             head,
             checkpoint,
@@ -98,14 +96,8 @@ impl Run {
         reached && snapshot.is_ready(position)
     }
 
-    /// What the target did not take is tried again from the checkpoint, with less in each transaction; what breaks a constraint
-    /// only as a whole, piece by piece.
+    /// What the target did not take is tried again from the checkpoint, with less in each transaction.
     fn paced(&self, error: Error) -> Error {
-        if self.unsettled && error.kind().heals_by_others() {
-            self.closely.store(true, Relaxed);
-            let what = "a large transaction as a whole breaks a constraint of the target";
-            return Error::new(ErrorKind::Busy, what).because(error);
-        }
         let too_large = error.kind() == ErrorKind::TransactionTooLarge;
         if too_large && !self.large.goes_in_parts() || !self.pace.failed(error.kind()) {
             return error;
@@ -144,7 +136,7 @@ impl Run {
         let started = work.read_micros;
         let (mut rows, mut bytes) = (0, 0);
         let mut tx = self.sink.begin().await?;
-        let (mut in_pieces, closely) = (false, self.closely.load(Relaxed));
+        let mut in_pieces = false;
         let gathers = self.pace.batch(self.spec.batch).bytes.get() as u64;
         loop {
             // The next transaction that does not come in one piece waits for another batch: one after the other they would keep
@@ -153,7 +145,7 @@ impl Run {
                 self.carried = work.split_open().or(self.carried.take());
             }
             in_pieces |= work.is_open();
-            if in_pieces && !closely {
+            if in_pieces {
                 tx.put_off();
             }
             let written = self.writer.write(&mut *tx, work, &self.feed, &self.checkpoint, *patient).await?;
@@ -181,17 +173,16 @@ impl Run {
                 Next::Piece => *work = self.feed.next_piece().await?,
             }
         }
-        if in_pieces && !closely {
-            let settled = tx.settle().await;
-            self.unsettled = settled.is_err();
-            settled?;
+        if in_pieces {
+            let retries = self.spec.on_error.retries;
+            tx.settle().await.map_err(|error| broken_as_a_whole(error, &self.unsettled, retries))?;
         }
         let epoch = self.checkpoint.epoch;
         tx.save(&self.checkpoint, Some(epoch)).await?; // I2: data and checkpoint in one transaction.
         tx.commit().await?;
         self.pace.committed();
         if in_pieces {
-            self.closely.store(false, Relaxed);
+            self.unsettled.store(0, Relaxed);
         }
         let again = matches!(work.passage, Passage::Postponed(_));
         self.feed.postponed(&self.checkpoint.snapshot.postponed, again);
@@ -241,4 +232,23 @@ fn pass(
         checkpoint.plugins = (*work.versions).clone();
     }
     Ok(())
+}
+
+/// A transaction in pieces breaks a constraint that the target puts off to its end. Other writers may heal that, so it is tried again as
+/// often as an event is. Then somebody is needed: which of its events is to blame can't be told any more, and to look at each piece by
+/// itself would blame all whose other half comes later.
+fn broken_as_a_whole(error: Error, unsettled: &AtomicU32, retries: u32) -> Error {
+    if error.disposition() != Disposition::DeadLetter {
+        return error;
+    }
+    let what = "a large transaction as a whole breaks a constraint of the target";
+    if unsettled.fetch_add(1, Relaxed) < retries {
+        return Error::new(ErrorKind::Unsettled, what).because(error);
+    }
+    unsettled.store(0, Relaxed);
+    let place = error.place().clone();
+    Error::new(error.kind(), what)
+        .because(error)
+        .at(|to| *to = place)
+        .remedy("Put right at the target what the constraint asks for (a row that is missing, say), then `sluice resume`")
 }

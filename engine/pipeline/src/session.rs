@@ -3,7 +3,7 @@
 
 use std::collections::HashMap;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicU64};
+use std::sync::atomic::{AtomicU32, AtomicU64};
 
 use sluice_types::ports::{LineState, Transform};
 use sluice_types::{Error, ErrorKind, Position, Result};
@@ -40,9 +40,8 @@ pub(crate) struct Context {
     pub epoch: AtomicU64,
     /// What the target can take in one transaction, as far as is known: that outlives sessions, which end where it took too much.
     pub pace: Arc<Pace>,
-    /// The next transaction that comes in pieces is looked at piece by piece: as a whole it has broken a constraint of the target,
-    /// and only so can the event be found.
-    pub closely: Arc<AtomicBool>,
+    /// How often a transaction in pieces has broken a constraint as a whole: it is tried again by another session.
+    pub unsettled: Arc<AtomicU32>,
 }
 
 /// How a session ended well.

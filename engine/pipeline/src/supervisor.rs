@@ -56,7 +56,7 @@ impl Supervisor {
             line_state: LineState::default(),
             epoch: AtomicU64::new(0),
             pace: Arc::new(Pace::default()),
-            closely: Arc::default(),
+            unsettled: Arc::default(),
         };
         let retained = Retained::new(&context.spec, &context.ports, controls.shared.clone());
         Supervisor { context, controls, retained, failures: 0, batches: 0 }

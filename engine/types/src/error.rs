@@ -64,6 +64,8 @@ error_kinds! {
     Busy = "busy" => Retry,
     /// An operation took longer than its limit.
     Timeout = "timeout" => Retry,
+    /// A large transaction breaks a constraint of the target as a whole; other writers may heal that.
+    Unsettled = "unsettled" => Retry,
     /// The disk is full, at the target, the source or the state.
     DiskFull = "disk-full" => Retry,
     /// The server refused who we are.

@@ -102,8 +102,8 @@ fn remedy_of(kind: ErrorKind, code: &str, user: &str, dbname: &str) -> Option<St
         (_, "28000") => {
             let (user, dbname) = (quote(user), quote(dbname));
             format!(
-                "Is it a role that may log in (ALTER ROLE {user} LOGIN)? Then make this the first line of pg_hba.conf: \
-                 host {dbname} {user} all scram-sha-256; and SELECT pg_reload_conf()"
+                "Is it a role that may log in (ALTER ROLE {user} LOGIN)? Does the server take encrypted connections only? Then set \
+                 `tls: {{ mode: require }}`. Else make this the first line of pg_hba.conf: host {dbname} {user} all scram-sha-256; and SELECT pg_reload_conf()"
             )
         }
         (ErrorKind::Authentication, _) => {

@@ -14,6 +14,7 @@ use std::sync::Arc;
 
 use futures_util::SinkExt;
 use sluice_types::{Error, ErrorKind, Result};
+use tokio_postgres::error::SqlState;
 use tokio_postgres::{CopyInSink, Error as PgError};
 
 use crate::errors::quote;
@@ -21,6 +22,12 @@ use crate::feed::{self, Copy, Raw};
 use crate::fold::{Op, Segment, Step};
 use crate::plan::Plan;
 use crate::sink::PostgresSink;
+
+/// The deferrable constraints of these tables, and those that refer to them, for `SET CONSTRAINTS`.
+const THEIR_CONSTRAINTS: &str = "\
+    SELECT coalesce(string_agg(pg_catalog.format('%I.%I', n.nspname, k.conname), ', '), 'ALL') \
+    FROM pg_catalog.pg_constraint k JOIN pg_catalog.pg_namespace n ON n.oid = k.connamespace \
+    WHERE k.condeferrable AND (k.conrelid = ANY ($1) OR k.confrelid = ANY ($1))";
 
 /// From so many rows on a copy pays.
 const COPY_ROWS_MIN: usize = 64;
@@ -102,14 +109,33 @@ impl PostgresSink {
         let mut names: Vec<String> = plans.iter().map(|plan| plan.shape.only()).collect();
         names.sort_unstable();
         names.dedup();
-        // A table whose deferred constraints are still to be looked at can't be truncated.
         let truncate = format!("TRUNCATE {}", names.join(", "));
-        let sql = if self.fires && plans.iter().any(|plan| plan.shape.deferrable) {
-            format!("SET CONSTRAINTS ALL IMMEDIATE; {truncate}; SET CONSTRAINTS ALL DEFERRED")
-        } else {
-            truncate
-        };
-        let done = self.execute(&sql).await;
+        if !self.fires || !plans.iter().any(|plan| plan.shape.deferrable) {
+            let done = self.execute(&truncate).await;
+            return done.map_err(|error| self.of_truncate(&error, plans));
+        }
+        self.then("SAVEPOINT sluice_truncate");
+        let mut done = self.execute(&truncate).await;
+        // A table whose own deferred constraints are still to be looked at can't be truncated. They are looked at only then: what
+        // others ask for may be yet to come.
+        if matches!(&done, Err(error) if error.code() == Some(&SqlState::OBJECT_IN_USE)) {
+            self.rollback_to("sluice_truncate").await?;
+            let oids: Vec<u32> = plans.iter().map(|plan| plan.shape.oid).collect();
+            let client = self.client();
+            done = match self.send(client.query_one(THEIR_CONSTRAINTS, &[&oids])).await {
+                Ok(row) => {
+                    let theirs: &str = row.get(0);
+                    let looked = format!(
+                        "SET CONSTRAINTS {theirs} IMMEDIATE; {truncate}; SET CONSTRAINTS ALL DEFERRED"
+                    );
+                    self.execute(&looked).await
+                }
+                Err(error) => Err(error),
+            };
+        }
+        if done.is_ok() {
+            self.then("RELEASE sluice_truncate");
+        }
         done.map_err(|error| self.of_truncate(&error, plans))
     }
 

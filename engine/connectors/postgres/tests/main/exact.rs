@@ -292,6 +292,25 @@ async fn what_is_put_off_is_looked_at_when_all_pieces_are_written() {
     assert_eq!(place.rows("SELECT id FROM t ORDER BY 1"), ["1", "2", "3"]);
 }
 
+/// What one table asks for may be yet to come when another one is emptied; what the emptied one asks for is looked at before.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_truncate_leaves_the_constraints_of_other_tables_put_off() {
+    let place = Place::with(
+        "CREATE TABLE known(id bigint PRIMARY KEY, u bigint, a text);
+         CREATE TABLE t(id bigint PRIMARY KEY REFERENCES known DEFERRABLE, u bigint, a text);
+         CREATE TABLE other(id bigint PRIMARY KEY, u bigint REFERENCES other DEFERRABLE, a text); INSERT INTO other VALUES (7, 7)",
+    );
+    let [children, parents, other] = [numbers("t"), numbers("known"), numbers("other")];
+    let endpoint = endpoint_with(json!({ "url": place.url(), "fire_triggers": true }));
+    let mut sink = endpoint.sink(&line("p")).await.unwrap();
+    sink.prepare(&[&children, &parents, &other].map(target)).await.unwrap();
+    let mut all = events(&children, [Change::Insert(row(1, 1, "x"))]);
+    all.extend(events(&other, [Change::Insert(row(8, 8, "gone")), Change::Truncate]));
+    all.extend(events(&parents, [Change::Insert(row(1, 1, "x"))]));
+    write(&mut sink, &all).await.unwrap();
+    assert_eq!(place.rows("SELECT (SELECT count(*) FROM t), (SELECT count(*) FROM other)"), ["1|0"]);
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn the_event_that_brought_the_value_is_named() {
     let place = Place::new();
