@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use sluice_types::ports::TargetTable;
 use sluice_types::{Error, ErrorKind, Key, Result, Row, TableId, TableSchema, Value};
 
 use crate::encode::{self, ty};
@@ -53,6 +54,17 @@ pub(crate) fn collection_of(table: &TableId, database: &str) -> String {
     } else {
         table.to_string()
     }
+}
+
+/// The first two tables that would be one collection: `events`, and `app.events` in the database `app`.
+pub(crate) fn collision<'a>(
+    tables: &'a [TargetTable],
+    database: &str,
+) -> Option<(&'a TargetTable, &'a TargetTable)> {
+    let mut known = std::collections::HashMap::new();
+    tables.iter().find_map(|table| {
+        known.insert(collection_of(&table.schema.table, database), table).map(|other| (other, table))
+    })
 }
 
 impl Plan {

@@ -33,6 +33,20 @@ pub(crate) async fn collections(server: &Server, connected: &Connected) -> Resul
     Ok(found)
 }
 
+/// Two tables in one collection: what is wrong, what to do, and where in the configuration.
+pub(crate) fn collision<'a>(
+    tables: &'a [TargetTable],
+    database: &str,
+) -> Option<(String, &'static str, &'a str)> {
+    let (one, other) = plan::collision(tables, database)?;
+    let (one, table) = (&one.schema.table, &other.schema.table);
+    let what = format!(
+        "`{one}` and `{table}` would both be the collection {}",
+        plan::collection_of(table, database)
+    );
+    Some((what, "Give each table a collection of its own: `to:`", &other.path))
+}
+
 /// Looks whether these tables can be written or made.
 pub(crate) async fn check_target(server: &Server, tables: &[TargetTable]) -> Result<Vec<Finding>> {
     let connected = server.connect().await;
@@ -41,6 +55,10 @@ pub(crate) async fn check_target(server: &Server, tables: &[TargetTable]) -> Res
         Err(error) => vec![of_error(error, "url")],
     };
     let database = &server.config.database;
+    findings.extend(
+        collision(tables, database)
+            .map(|(what, remedy, path)| Finding::error(ErrorKind::TargetSchema, path, what, remedy)),
+    );
     for table in tables {
         let own = plan::misfits(&table.schema).into_iter().chain(name_misfits(&table.schema, database));
         findings.extend(

@@ -135,6 +135,9 @@ impl Sink for MongoSink {
     }
 
     async fn prepare(&mut self, tables: &[TargetTable]) -> Result<()> {
+        if let Some((what, remedy, _)) = preflight::collision(tables, &self.server.config.database) {
+            return Err(Error::new(ErrorKind::TargetSchema, what).remedy(remedy));
+        }
         let connected = self.connected().await?;
         let there = preflight::collections(&self.server, connected).await?;
         if !there.contains_key(CHECKPOINTS) {

@@ -42,6 +42,19 @@ async fn a_good_server_has_no_findings() {
     );
 }
 
+/// `app.t` in the database `app` is the collection `t`, as `t` is.
+#[tokio::test(flavor = "multi_thread")]
+async fn two_tables_are_not_one_collection() {
+    let place = Place::new();
+    let both = [TableId::new("", "t"), TableId::new(&place.database, "t")]
+        .map(|id| target(&TableDef { table: id, ..table("t") }));
+    let found = check(&place.server.url(), &place.database, json!({}), &both).await;
+    assert_eq!((found.len(), &*found[0].code), (1, ErrorKind::TargetSchema.code()), "{found:#?}");
+    assert!(found[0].what.contains("would both be the collection t"), "{}", found[0]);
+    let mut sink = endpoint(&place.server.url(), &place.database, json!({})).sink(&line()).await.unwrap();
+    assert_eq!(sink.prepare(&both).await.unwrap_err().kind(), ErrorKind::TargetSchema);
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn a_standalone_server_is_told_how_to_become_a_replica_set() {
     let server = Mongo::start_with(MongoOptions { replica_set: false, ..MongoOptions::default() });
