@@ -457,8 +457,7 @@ impl Checker<'_> {
         let (what, remedy) = if facts.deterministic {
             (
                 "the image before an update or delete may not hold what it is computed from, so the target's row could not be found",
-                "Let the source send complete before images (PostgreSQL: REPLICA IDENTITY FULL; MongoDB: pre-images; MySQL: full row image), \
-                 or compute the key from the source's key only",
+                "Compute the key from the source's key only: in this version only a sqlite source delivers all columns as they were",
             )
         } else {
             (
@@ -476,7 +475,7 @@ impl Checker<'_> {
             let name = self.input.schema.columns[index as usize].name.clone();
             self.refuse(
                 format!("{what} of plugin {} may depend on `{name}`, which the image before an update or delete may not hold", self.spec.plugin),
-                "Let the source send complete before images (PostgreSQL: REPLICA IDENTITY FULL; MongoDB: pre-images; MySQL: full row image)",
+                "Let it depend on columns of the source's key only: in this version only a sqlite source delivers all columns as they were",
             );
         }
     }

@@ -20,6 +20,9 @@ pub struct Case {
     pub about: String,
     pub table: Vec<ColumnDef>,
     pub config: Json,
+    /// Whether the source logs rows whole as they were before a change.
+    #[serde(default)]
+    pub complete_before_images: bool,
     /// What the step is granted, as in `sluice.yaml`; keys are named by `keys`.
     #[serde(default)]
     pub grant: GrantDef,

@@ -7,7 +7,7 @@ use sluice_kit::statement::TableDef;
 use sluice_servers::bson::doc;
 use sluice_servers::{Mongo, MongoOptions, tls};
 use sluice_types::ports::TargetTable;
-use sluice_types::{ColumnType, ErrorKind, Finding, Severity, TableId};
+use sluice_types::{ColumnType, ErrorKind, Finding, Severity, TableId, TableSchema};
 
 use crate::harness::{Place, endpoint, line, table, target};
 
@@ -47,7 +47,7 @@ async fn a_good_server_has_no_findings() {
 async fn two_tables_are_not_one_collection() {
     let place = Place::new();
     let both = [TableId::new("", "t"), TableId::new(&place.database, "t")]
-        .map(|id| target(&TableDef { table: id, ..table("t") }));
+        .map(|id| target(&Arc::new(TableSchema { table: id, ..(*table("t")).clone() })));
     let found = check(&place.server.url(), &place.database, json!({}), &both).await;
     assert_eq!((found.len(), &*found[0].code), (1, ErrorKind::TargetSchema.code()), "{found:#?}");
     assert!(found[0].what.contains("would both be the collection t"), "{}", found[0]);

@@ -318,7 +318,7 @@ mod tests {
             let mut again = captured.clone();
             assert!(again.take(&now), "once");
             assert_eq!((again.seen, again.told), (Some(now), None));
-            assert_eq!(captured.take(&seen("c", "3", "z")), false, "told of another change");
+            assert!(!captured.take(&seen("c", "3", "z")), "told of another change");
         }
         let mut old = Captured { oid: 7, member: 70, anew: None, seen: None, told: None };
         assert!(old.take(&before), "a version before this one did not note it");
