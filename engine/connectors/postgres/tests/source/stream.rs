@@ -261,3 +261,23 @@ async fn a_part_is_the_same_part_when_the_tables_have_changed() {
     let got: Vec<String> = again.events().await.iter().map(shown).collect();
     assert_eq!(got, ["insert >2", "insert >3"]);
 }
+
+/// The server hears from us while the line takes nothing, however much there is to take.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_line_that_stalls_is_not_cut_off() {
+    let conf = vec!["wal_sender_timeout = 1s".into()];
+    let place = Place::on(Postgres::start_with(PostgresOptions { conf, ..PostgresOptions::default() }));
+    place.sql("CREATE TABLE t(id int PRIMARY KEY, a text)");
+    let mut follow = Follow::start(&place, &["t"]).await;
+    // More than all buffers on the way hold together.
+    for part in 0..30 {
+        place.sql(&format!(
+            "INSERT INTO t SELECT i, repeat('x', 1000) FROM generate_series({part} * 2000 + 1, {part} * 2000 + 2000) i"
+        ));
+    }
+    // How long nobody asks for anything: not a wait for something.
+    tokio::time::sleep(std::time::Duration::from_secs(4)).await;
+    let connected = "SELECT count(*) FROM pg_stat_replication WHERE now() - backend_start > interval '3 s'";
+    assert_eq!(place.sql(connected)[0][0].as_deref(), Some("1"), "the stream was cut off");
+    assert_eq!(follow.events().await.len(), 60_000);
+}
