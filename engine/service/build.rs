@@ -12,7 +12,7 @@ fn main() {
     }
 
     let mut table = String::from(
-        "/// Every shipped plugin: its name and its component.\npub const PLUGINS: &[(&str, &[u8])] = &[\n",
+        "/// Every shipped plugin: its name and its component. A static, so that there is one copy of each.\npub static PLUGINS: &[(&str, &[u8])] = &[\n",
     );
     for dir in plugin_folders(&root.join("plugins")) {
         let name = dir.file_name().unwrap_or_default().to_string_lossy().into_owned();
