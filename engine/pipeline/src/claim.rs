@@ -180,7 +180,11 @@ async fn hold_anew(source: &mut dyn Source, router: &Router, again: &[TableId]) 
     let tables = router.sources();
     let (again, _) = router.together(Some(again));
     let held = match source.hold(&tables).await {
-        Err(error) if matches!(error.kind(), ErrorKind::SchemaChanged | ErrorKind::CaptureBroken) => {
+        Err(error)
+            if matches!(error.kind(), ErrorKind::SchemaChanged | ErrorKind::CaptureBroken)
+                // What is said of a table that is not read again is for somebody to hear.
+                && error.place().table.as_ref().is_none_or(|table| again.iter().any(|one| one.name == table.name)) =>
+        {
             tracing::info!(%error, "captured anew, since it is read again");
             source.detach(&again).await?;
             source.hold(&tables).await?

@@ -144,7 +144,8 @@ impl Run {
             if bytes + work.weight as u64 >= gathers {
                 self.carried = work.split_open().or(self.carried.take());
             }
-            in_pieces |= work.is_open();
+            // While the target's rows are of different moments, what meets a constraint is read again later, event by event.
+            in_pieces |= work.is_open() && self.checkpoint.snapshot.is_settled(&self.checkpoint.position);
             if in_pieces {
                 tx.put_off();
             }

@@ -7,7 +7,7 @@ use sluice_types::{Error, ErrorKind, Result};
 
 use crate::contract::{Blobs, crypto, log};
 use crate::keys::{self, KeyRing, OVERHEAD_BYTES, Place};
-use crate::limits::{LOG_BYTES, LOG_LINES, LOG_PERIOD, Limiter};
+use crate::limits::{ANSWER_BYTES, LOG_BYTES, LOG_LINES, LOG_PERIOD, Limiter};
 use crate::spec::{CryptoOp, Grants};
 use crate::text::printable;
 
@@ -51,6 +51,7 @@ impl crypto::Host for Hosted {
     fn seal(&mut self, key: String, place: crypto::Place, values: Blobs) -> Result<Blobs, String> {
         let (key, place) = (self.key(&key, CryptoOp::Seal)?, self.place(&place));
         let values = Values::of(&values)?;
+        values.answered_by(OVERHEAD_BYTES)?;
         let nonces = keys::nonces(values.count()).map_err(told)?;
         let mut sealed =
             Answer::with_capacity(values.count(), values.bytes() + values.count() * OVERHEAD_BYTES);
@@ -79,6 +80,7 @@ impl crypto::Host for Hosted {
     fn hash(&mut self, key: String, domain: String, values: Blobs) -> Result<Blobs, String> {
         let key = self.key(&key, CryptoOp::Hash)?;
         let values = Values::of(&values)?;
+        values.answered_by(32)?;
         let mut hashes = Answer::with_capacity(values.count(), values.count() * 32);
         for value in values.iter() {
             hashes.data.extend_from_slice(&key.hash(&domain, value));
@@ -111,6 +113,17 @@ impl<'a> Values<'a> {
             return Err("the offsets are not ascending from 0 to the end of the data".into());
         }
         Ok(Values { offsets, data })
+    }
+
+    /// Whether an answer that is so much longer for each value is not too large for this machine (I10).
+    fn answered_by(&self, more: usize) -> Result<(), String> {
+        let bytes = self.count().saturating_mul(more + size_of::<u32>()).saturating_add(self.bytes());
+        if bytes > ANSWER_BYTES {
+            return Err(format!(
+                "the answer would have more than {ANSWER_BYTES} bytes: ask for fewer values at once"
+            ));
+        }
+        Ok(())
     }
 
     fn count(&self) -> usize {
@@ -254,6 +267,8 @@ mod tests {
         ] {
             assert!(Values::of(&blobs(offsets, data)).is_err(), "{offsets:?}");
         }
+        let many = Blobs { offsets: vec![0; 4 << 20], data: vec![] };
+        assert!(Values::of(&many).unwrap().answered_by(OVERHEAD_BYTES).is_err());
         for (offsets, data, count) in [(&[][..], "", 0), (&[0], "", 0), (&[0, 0, 3], "abc", 2)] {
             let blobs = blobs(offsets, data);
             let values = Values::of(&blobs).unwrap();

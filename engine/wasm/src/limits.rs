@@ -27,6 +27,8 @@ pub(crate) const REJECTS: usize = 1_000;
 pub(crate) const REJECT_BYTES: usize = 1 << 10;
 /// Columns that one plugin may write for one table.
 pub(crate) const WRITTEN_COLUMNS: usize = 1_000;
+/// What a host call may answer, in bytes.
+pub(crate) const ANSWER_BYTES: usize = 128 << 20;
 /// Lines that an instance may log in a period, and how long each may be, in characters.
 pub(crate) const LOG_LINES: u32 = 10;
 pub(crate) const LOG_PERIOD: Duration = Duration::from_secs(1);

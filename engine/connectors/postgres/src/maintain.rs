@@ -152,8 +152,9 @@ impl Keep<'_> {
             let name = table.id.to_string();
             match memory.tables.get_mut(&name) {
                 Some(known) if known.oid == table.oid && publication.still_has(known) => {
-                    if !known.take(&table.seen) {
-                        altered.get_or_insert_with(|| schema_changed(&table.id));
+                    // One is told of at a time: the others are found when the line starts again.
+                    if altered.is_none() && !known.take(&table.seen) {
+                        altered = Some(schema_changed(&table.id));
                     }
                 }
                 Some(_) => return Err(taken_out(&table.id)),

@@ -79,7 +79,8 @@ impl PostgresChunks {
     /// Runs one read-only view: `copy` is what is read in it.
     ///
     /// The table is locked before the view is taken. `ALTER TABLE` may write all rows anew, and a view from before that finds none of
-    /// them: a copy that had to wait for it would take the table for empty. What alters partitions so locks their table, too.
+    /// them: a copy that had to wait for it would take the table for empty. So are its partitions, each of which may be written anew
+    /// by itself (`SET LOGGED`).
     async fn view(
         &mut self,
         table: &Table,
@@ -94,9 +95,9 @@ impl PostgresChunks {
         // One round trip. The place in the log is read after the view was taken: every commit that the view has seen ends before it.
         let copy = copy.map(|copy| format!("{copy};")).unwrap_or_default();
         let sql = format!(
-            "BEGIN ISOLATION LEVEL REPEATABLE READ, READ ONLY; LOCK TABLE ONLY {name} IN ACCESS SHARE MODE; \
+            "BEGIN ISOLATION LEVEL REPEATABLE READ, READ ONLY; LOCK TABLE {from} IN ACCESS SHARE MODE; \
              SELECT pg_catalog.pg_current_snapshot()::text, pg_catalog.pg_current_wal_insert_lsn()::text, {layout}; {copy} COMMIT",
-            name = table.qualified(),
+            from = table.from(),
             layout = schema::layout_of(&table.oid.to_string()),
         );
         client.ask(&sql).await?;
