@@ -137,7 +137,11 @@ async fn a_chunk_that_waits_for_an_alter_does_not_take_the_table_for_empty() {
             chunks.read(&table, &KeyRange::default(), &limits).await
         });
         let waits = "SELECT count(*) FROM pg_locks WHERE NOT granted AND relation = 't'::regclass";
-        while place.sql(waits)[0][0].as_deref() != Some("1") {
+        for tries in 0.. {
+            if place.sql(waits)[0][0].as_deref() == Some("1") {
+                break;
+            }
+            assert!(tries < 3_000, "the chunk does not wait for the lock");
             tokio::time::sleep(Duration::from_millis(10)).await;
         }
         other.sql("COMMIT");
