@@ -77,32 +77,52 @@ impl Work {
     pub fn split_open(&mut self) -> Option<Work> {
         let Passage::Stream { end: Some(_), open } = &mut self.passage else { return None };
         let piece = open.take()?;
-        let number = self.transactions.len().saturating_sub(1) as u32;
-        let first = |mut event: Event| {
-            event.transaction = 0;
+        let mut rest = self.split_off(self.transactions.len().saturating_sub(1));
+        rest.weight = self.weight.min(usize::try_from(piece.bytes).unwrap_or(usize::MAX));
+        self.weight -= rest.weight;
+        rest.passage = Passage::Stream { end: None, open: Some(piece) };
+        Some(rest)
+    }
+
+    /// Takes off what comes behind its first transaction, whose last piece this is; `None` if there is nothing. Only with what is
+    /// taken off has the stream been passed.
+    pub fn split_ended(&mut self) -> Option<Work> {
+        if self.transactions.len() < 2 {
+            return None;
+        }
+        let mut rest = self.split_off(1);
+        rest.weight = self.weight.min(rest.events.iter().map(|event| event.change.weight()).sum());
+        self.weight -= rest.weight;
+        let passed = Passage::Stream { end: None, open: None };
+        rest.passage = std::mem::replace(&mut self.passage, passed);
+        Some(rest)
+    }
+
+    /// Takes off the transactions from this one on: without a weight, and passing nothing.
+    fn split_off(&mut self, number: usize) -> Work {
+        let shifted = |mut event: Event| {
+            event.transaction -= number as u32;
             event
         };
-        let at = self.events.partition_point(|event| event.transaction < number);
-        let events = self.events.split_off(at).into_iter().map(first).collect();
-        let at = self.refused.partition_point(|one| one.event.transaction < number);
+        let at = self.events.partition_point(|event| (event.transaction as usize) < number);
+        let events = self.events.split_off(at).into_iter().map(shifted).collect();
+        let at = self.refused.partition_point(|one| (one.event.transaction as usize) < number);
         let refused = self.refused.split_off(at).into_iter();
-        let refused = refused.map(|one| Refused { event: first(one.event), reason: one.reason }).collect();
+        let refused = refused.map(|one| Refused { event: shifted(one.event), reason: one.reason }).collect();
         // Which of the refused are poison is not known: those of the first part, as far as they can be.
         let poison = self.poison.saturating_sub(self.refused.len());
         self.poison -= poison;
-        let weight = self.weight.min(usize::try_from(piece.bytes).unwrap_or(usize::MAX));
-        self.weight -= weight;
-        Some(Work {
+        Work {
             events,
             refused,
             poison,
-            transactions: self.transactions.split_off(number as usize),
-            passage: Passage::Stream { end: None, open: Some(piece) },
+            transactions: self.transactions.split_off(number),
+            passage: Passage::Stream { end: None, open: None },
             prepare: vec![],
             versions: self.versions.clone(),
-            weight,
+            weight: 0,
             read_micros: self.read_micros,
-        })
+        }
     }
 
     /// Whether its rows are not newer than the stream, which stands at `here`.

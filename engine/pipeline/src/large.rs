@@ -13,12 +13,10 @@ use crate::spec::{LargeTransactions, OnLarge};
 pub(crate) enum Next {
     /// Its last transaction is whole.
     Commit,
-    /// Its last transaction goes on, but what has come of it is committed.
+    /// Its last transaction goes on, but what has come of it is committed if the target's constraints hold as it stands.
     CommitPart {
         /// Events of it that will be in the target.
         part: u64,
-        /// It is the first part of this transaction.
-        first: bool,
     },
     /// Write the next piece into the same transaction.
     Piece,
@@ -31,7 +29,10 @@ pub(crate) struct Large {
     pace: Arc<Pace>,
     rows: u64,
     bytes: u64,
+    /// Parts of it that were committed.
     parts: u64,
+    /// A part is so many times larger than the limit: a smaller one has not held.
+    stretch: u64,
 }
 
 impl Large {
@@ -40,7 +41,7 @@ impl Large {
         if in_parts && limits.then == OnLarge::Spill {
             limits.then = OnLarge::Parts;
         }
-        Large { limits, pace, rows: 0, bytes: 0, parts: 0 }
+        Large { limits, pace, rows: 0, bytes: 0, parts: 0, stretch: 1 }
     }
 
     /// Whether what is too large for one transaction of the target goes in several.
@@ -51,12 +52,12 @@ impl Large {
     /// Counts a piece of work that was written.
     pub fn next(&mut self, work: &Work) -> Result<Next> {
         let Passage::Stream { end, open: Some(OpenPiece { part, rows, bytes }) } = &work.passage else {
-            (self.rows, self.bytes, self.parts) = (0, 0, 0);
+            self.begin();
             return Ok(Next::Commit);
         };
         if end.is_some() {
             // The open one has begun in this piece.
-            (self.rows, self.bytes, self.parts) = (0, 0, 0);
+            self.begin();
         }
         self.rows += rows;
         self.bytes += bytes;
@@ -65,13 +66,10 @@ impl Large {
             OnLarge::Parts => self.pace.parts(self.limits),
             OnLarge::Spill | OnLarge::Fail => self.limits,
         };
-        let is_large = self.rows >= limits.rows || self.bytes >= limits.bytes;
+        let stretched = |limit: u64| limit.saturating_mul(self.stretch);
+        let is_large = self.rows >= stretched(limits.rows) || self.bytes >= stretched(limits.bytes);
         match self.limits.then {
-            OnLarge::Parts if is_large && *part > 0 => {
-                (self.rows, self.bytes) = (0, 0);
-                self.parts += 1;
-                Ok(Next::CommitPart { part: *part, first: self.parts == 1 })
-            }
+            OnLarge::Parts if is_large && *part > 0 => Ok(Next::CommitPart { part: *part }),
             OnLarge::Fail if is_large => {
                 let LargeTransactions { rows, bytes, .. } = limits;
                 let what = format!("a transaction has more than {rows} rows or {bytes} bytes");
@@ -81,5 +79,23 @@ impl Large {
             }
             _ => Ok(Next::Piece),
         }
+    }
+
+    fn begin(&mut self) {
+        (self.rows, self.bytes, self.parts, self.stretch) = (0, 0, 0, 1);
+    }
+
+    /// A part goes to the target by itself. Says whether it is the first of its transaction.
+    pub fn parted(&mut self) -> bool {
+        (self.rows, self.bytes, self.stretch) = (0, 0, 1);
+        self.parts += 1;
+        self.parts == 1
+    }
+
+    /// What has come so far breaks a constraint that is put off, so the part goes on: looked at again when it is twice as large, for
+    /// the target looks at all of it each time. Says whether it was the first look at this part.
+    pub fn stretch(&mut self) -> bool {
+        self.stretch = self.stretch.saturating_mul(2);
+        self.stretch == 2
     }
 }

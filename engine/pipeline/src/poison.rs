@@ -235,7 +235,14 @@ impl Writing<'_> {
         let culprit = error.event().map(|index| starts.partition_point(|&start| start <= index).max(1) - 1);
         let cuts = match culprit {
             Some(group) => [starts.get(group + 1), starts.get(group)],
-            None => [starts.get(starts.len() / 2), None],
+            // Between transactions first: what one event needs, a later one of its own transaction may bring.
+            None => {
+                let middle = events.len() / 2;
+                let divides =
+                    |at: &&usize| **at > 0 && events[**at - 1].transaction != events[**at].transaction;
+                let between = starts.iter().filter(divides).min_by_key(|at| at.abs_diff(middle));
+                [between.or(starts.get(starts.len() / 2)), None]
+            }
         };
         let cuts = cuts.into_iter().flatten().filter(|&&at| at > 0);
         let mut segments = vec![];

@@ -3,8 +3,8 @@
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering::Relaxed};
 
-use sluice_types::ports::Sink;
-use sluice_types::{Checkpoint, Disposition, Error, ErrorKind, Key, Position, Result, TableId};
+use sluice_types::ports::{Sink, SinkTx};
+use sluice_types::{Checkpoint, DeadLetter, Disposition, Error, ErrorKind, Key, Position, Result, TableId};
 use tokio::sync::watch;
 
 use crate::feed::{Feed, Passage, Work};
@@ -136,7 +136,8 @@ impl Run {
         let started = work.read_micros;
         let (mut rows, mut bytes) = (0, 0);
         let mut tx = self.sink.begin().await?;
-        let mut in_pieces = false;
+        // The transaction that the last piece left open has its constraints put off; one has had them, in this batch.
+        let (mut in_pieces, mut any_in_pieces) = (false, false);
         let gathers = self.pace.batch(self.spec.batch).bytes.get() as u64;
         loop {
             // The next transaction that does not come in one piece waits for another batch: one after the other they would keep
@@ -145,44 +146,63 @@ impl Run {
                 self.carried = work.split_open().or(self.carried.take());
             }
             // While the target's rows are of different moments, what meets a constraint is read again later, event by event.
-            in_pieces |= work.is_open() && self.checkpoint.snapshot.is_settled(&self.checkpoint.position);
-            if in_pieces {
+            let settled = self.checkpoint.snapshot.is_settled(&self.checkpoint.position);
+            // What is whole is looked at by itself, for its events can still be told apart.
+            let behind = match in_pieces {
+                true => work.split_ended(),
+                false if settled => work.split_open(),
+                false => None,
+            };
+            if settled && work.is_open() {
                 tx.put_off();
+                (in_pieces, any_in_pieces) = (true, true);
             }
-            let written = self.writer.write(&mut *tx, work, &self.feed, &self.checkpoint, *patient).await?;
+            let written = self.writer.write(&mut *tx, work, &self.feed, &self.checkpoint, *patient).await;
+            let (written, behind) = match (written, behind) {
+                (Ok(written), behind) => (written, behind),
+                (Err(error), behind) => {
+                    // It may be tried again, then all of it.
+                    behind.into_iter().for_each(|behind| work.merge(behind));
+                    return Err(error);
+                }
+            };
             // Written events have been taken out of the work, and the checkpoint is about to move on.
             *patient = false;
             rows += written.rows;
             bytes += work.weight as u64;
-            if !written.letters.is_empty() {
-                let rejected = written.letters.len() as u64;
-                // I3: a dead letter is durable before the checkpoint passes its event.
-                self.ports.state.keep_dead_letters(written.letters).await?;
-                self.shared.stats.events_rejected.fetch_add(rejected, Relaxed);
-                let kept = self.ports.state.count_dead_letters(&self.spec.pipeline).await?;
-                self.shared.status().dead_letters = kept;
-            }
+            // I3: a dead letter is durable before the checkpoint passes its event.
+            keep(written.letters, &self.ports, &self.shared, &self.spec).await?;
             pass(&mut self.checkpoint, work, written.high, written.postponed)?;
-            match self.large.next(work)? {
-                Next::Commit => break,
-                Next::CommitPart { part, first } => {
+            if in_pieces && !work.is_open() {
+                let retries = self.spec.on_error.retries;
+                tx.settle().await.map_err(|error| broken_as_a_whole(error, &self.unsettled, retries))?;
+                in_pieces = false;
+            }
+            match (self.large.next(work)?, behind) {
+                (Next::Commit, None) => break,
+                (Next::Commit, Some(behind)) => *work = behind,
+                (Next::CommitPart { part }, _) if !in_pieces || holds(&mut *tx).await? => {
                     self.checkpoint.advance_part(part)?;
+                    let first = self.large.parted();
                     self.shared.stats.transactions_in_parts.fetch_add(u64::from(first), Relaxed);
                     break;
                 }
+                (Next::CommitPart { .. }, _) => {
+                    if self.large.stretch() {
+                        let pipeline = &self.spec.pipeline;
+                        tracing::info!(%pipeline, "a part of a transaction waits for what a deferred constraint asks for");
+                    }
+                    *work = self.feed.next_piece().await?;
+                }
                 // I4: the target's transaction stays open until the source's has come whole.
-                Next::Piece => *work = self.feed.next_piece().await?,
+                (Next::Piece, _) => *work = self.feed.next_piece().await?,
             }
-        }
-        if in_pieces {
-            let retries = self.spec.on_error.retries;
-            tx.settle().await.map_err(|error| broken_as_a_whole(error, &self.unsettled, retries))?;
         }
         let epoch = self.checkpoint.epoch;
         tx.save(&self.checkpoint, Some(epoch)).await?; // I2: data and checkpoint in one transaction.
         tx.commit().await?;
         self.pace.committed();
-        if in_pieces {
+        if any_in_pieces {
             self.unsettled.store(0, Relaxed);
         }
         let again = matches!(work.passage, Passage::Postponed(_));
@@ -201,6 +221,19 @@ impl Run {
         stats.last_commit_micros.store(now, Relaxed);
         self.shared.show_checkpoint(&self.checkpoint);
     }
+}
+
+/// Keeps dead letters.
+async fn keep(letters: Vec<DeadLetter>, ports: &Ports, shared: &Shared, spec: &LineSpec) -> Result<()> {
+    if letters.is_empty() {
+        return Ok(());
+    }
+    let rejected = letters.len() as u64;
+    ports.state.keep_dead_letters(letters).await?;
+    shared.stats.events_rejected.fetch_add(rejected, Relaxed);
+    let kept = ports.state.count_dead_letters(&spec.pipeline).await?;
+    shared.status().dead_letters = kept;
+    Ok(())
 }
 
 /// The next piece of work, if what was carried over is not that.
@@ -233,6 +266,20 @@ fn pass(
         checkpoint.plugins = (*work.versions).clone();
     }
     Ok(())
+}
+
+/// Whether what was put off holds in the middle of a transaction, so that a part of it can be committed. If not, it stays put off.
+async fn holds(tx: &mut dyn SinkTx) -> Result<bool> {
+    tx.savepoint().await?;
+    match tx.settle().await {
+        Ok(()) => Ok(true),
+        Err(error) if error.disposition() == Disposition::DeadLetter => {
+            tx.rollback_to_savepoint().await?;
+            tx.put_off();
+            Ok(false)
+        }
+        Err(error) => Err(error),
+    }
 }
 
 /// A transaction in pieces breaks a constraint that the target puts off to its end. Other writers may heal that, so it is tried again as

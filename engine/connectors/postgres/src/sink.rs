@@ -298,6 +298,15 @@ impl PostgresSink {
     /// An error of a statement that writes rows: a row that the target refuses is an event's, a table that was altered is looked
     /// at anew, anything else is the server's.
     pub(crate) fn failed(&self, error: &PgError, plan: &Plan) -> Error {
+        self.failed_at(error, Some(&plan.schema.table))
+    }
+
+    /// The same, where it may be that nobody knows the table.
+    fn failed_at(&self, error: &PgError, table: Option<&TableId>) -> Error {
+        let located = |error: Error| match table {
+            Some(table) => self.server.at(error.at_table(table)),
+            None => self.server.at(error),
+        };
         let told = |kind, what: &'static str| Error::new(kind, what).because(Cause::of(error));
         let kind = match (errors::kind_of(error), OfFunction::of(error)) {
             (kind @ (ErrorKind::Busy | ErrorKind::Timeout), _) | (kind, None) => kind,
@@ -307,7 +316,7 @@ impl PostgresSink {
                     "See the server's log. A function of a trigger, a default or a constraint runs with an empty \
                      search_path here: have it name schemas, or give it its own (ALTER FUNCTION ... SET search_path)",
                 );
-                return self.server.at(failed.at_table(&plan.schema.table));
+                return located(failed);
             }
             (kind, _) => kind,
         };
@@ -335,7 +344,7 @@ impl PostgresSink {
             (ErrorKind::SchemaChanged, _) => told(ErrorKind::Busy, "the target's table was altered"),
             _ => self.server.failed(error, "the target can't be written"),
         };
-        self.server.at(failed.at_table(&plan.schema.table))
+        located(failed)
     }
 
     /// The checkpoint that the target holds, outside of a transaction.

@@ -4,7 +4,7 @@ use std::sync::atomic::Ordering::Relaxed;
 
 use sluice_kit::Statement;
 use sluice_kit::memory::Options;
-use sluice_pipeline::{Ended, Phase, Until};
+use sluice_pipeline::{Ended, LargeTransactions, OnLarge, Phase, Until};
 use sluice_types::TableId;
 
 use crate::world::{World, insert, spec, until};
@@ -81,6 +81,63 @@ async fn what_heals_in_time_needs_nobody() {
     world.target.run(&[insert("parents", 77, "x")]).unwrap();
     until(|| world.ids("children").len() == 200).await;
     assert!(world.letters().is_empty());
+    handle.stop();
+    running.await.unwrap();
+}
+
+/// Those that stand in one batch with the first and the last piece of a large one, whatever its own come to.
+#[tokio::test(start_paused = true)]
+async fn an_event_of_a_whole_transaction_beside_pieces_is_a_dead_letter() {
+    let world = family();
+    world.synced().await;
+    for (bad, first) in [(500, 1000), (501, 2000), (502, 3000)] {
+        world.source.run(&[insert("children", bad, "x")]).unwrap();
+        world.source.run(&children_first(first..first + 18, &[])).unwrap();
+        world.source.run(&children_first(first + 100..first + 101, &[])).unwrap();
+    }
+    world.source.run(&[insert("children", 503, "x")]).unwrap();
+    world.synced().await;
+    assert_eq!(world.codes(), ["constraint"; 4]);
+    let bad = |row: &sluice_types::Row| matches!(row.values()[0], sluice_types::Value::Int64(500..=503));
+    let mut whole = world.source.rows(&TableId::new("", "children"));
+    whole.retain(|row| !bad(row));
+    assert_eq!(world.target.rows(&TableId::new("", "children")), whole);
+}
+
+/// A part ends where the constraints hold, however much larger than the limit it becomes.
+#[tokio::test(start_paused = true)]
+async fn a_part_waits_for_what_is_put_off() {
+    let mut world = family();
+    world.spec.large_transactions = LargeTransactions { rows: 30, bytes: 1 << 30, then: OnLarge::Parts };
+    world.synced().await;
+    // Looked at after 30 and 60 events, then after 120, where it holds; likewise the second half, and the third is the rest.
+    let families = [0..60, 100..160, 200..203];
+    let all: Vec<_> = families.into_iter().flat_map(|ids| children_first(ids, &[])).collect();
+    world.source.run(&all).unwrap();
+    let (line, handle) = world.line();
+    let ended = line.run(Until::Head).await;
+    assert!(matches!(ended, Ended::Done), "{ended:?}");
+    assert!(world.letters().is_empty(), "{:?}", world.codes());
+    world.assert_equal("children");
+    assert_eq!(handle.stats().transactions_in_parts.load(Relaxed), 1);
+    assert_eq!(handle.stats().retries.load(Relaxed), 0);
+}
+
+/// What no part and not the whole brings is told like that of any large transaction, and lost is nothing.
+#[tokio::test(start_paused = true)]
+async fn what_no_part_brings_needs_somebody() {
+    let mut world = family();
+    world.spec.large_transactions = LargeTransactions { rows: 30, bytes: 1 << 30, then: OnLarge::Parts };
+    world.synced().await;
+    world.source.run(&children_first(0..100, &[77])).unwrap();
+    let (handle, running) = world.serve();
+    until(|| handle.status().phase == Phase::Paused).await;
+    let reason = handle.status().reason.unwrap();
+    assert!(reason.0 == "constraint" && reason.1.contains("as a whole"), "{reason:?}");
+    world.target.run(&[insert("parents", 77, "x")]).unwrap();
+    handle.resume().await.unwrap();
+    until(|| world.ids("children").len() == 100).await;
+    assert!(world.letters().is_empty(), "{:?}", world.codes());
     handle.stop();
     running.await.unwrap();
 }

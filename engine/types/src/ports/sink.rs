@@ -74,12 +74,12 @@ pub trait SinkTx: Send {
     /// error the transaction is usable again only from a savepoint.
     async fn write(&mut self, events: &[Event]) -> Result<Written>;
 
-    /// The source's transaction comes in pieces: from here on [`SinkTx::settle`] looks at the constraints that the target puts off
-    /// to the end of a transaction (deferrable ones), no longer each `write`, for a later piece may bring what an earlier one needs.
+    /// The source's transaction comes in pieces: from here to [`SinkTx::settle`] no `write` looks at the constraints that the target
+    /// puts off to the end of a transaction (deferrable ones), for a later piece may bring what an earlier one needs.
     fn put_off(&mut self) {}
 
-    /// Looks at what was put off. `constraint`: the events as a whole break one, of which nobody knows the event; the transaction
-    /// can only be dropped then.
+    /// Looks at what was put off; from here on each `write` looks again. `constraint`: the events as a whole break one, of which
+    /// nobody knows the event. The transaction is usable again only from a savepoint then, from which on nothing is put off.
     async fn settle(&mut self) -> Result<()> {
         Ok(())
     }

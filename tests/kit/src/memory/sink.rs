@@ -283,6 +283,7 @@ impl SinkTx for MemoryTx {
 
     async fn settle(&mut self) -> Result<()> {
         self.usable()?;
+        self.puts_off = false;
         self.look()
     }
 

@@ -8,9 +8,10 @@ use bytes::Bytes;
 use futures_util::FutureExt;
 use sluice_types::ports::{SinkTx, Written};
 use sluice_types::{
-    Change, Checkpoint, Disposition, Error, ErrorKind, Event, Key, PipelineId, Result, Row, TableSchema,
-    Value,
+    Change, Checkpoint, Disposition, Error, ErrorKind, Event, Key, PipelineId, Result, Row, TableId,
+    TableSchema, Value,
 };
+use tokio_postgres::Error as PgError;
 use tokio_postgres::types::{FromSql, Type};
 
 use super::PostgresSink;
@@ -20,6 +21,7 @@ use crate::decode::{self, Arena};
 use crate::feed;
 use crate::fold::Segment;
 use crate::plan::Plan;
+use crate::table;
 use crate::write::Done;
 
 /// A transaction of the target. What it does first is sent together with its `BEGIN`.
@@ -123,6 +125,19 @@ impl<'a> PostgresTx<'a> {
         Ok(done)
     }
 
+    /// The table whose constraint it is: any that a trigger writes, perhaps. A trigger that raises an error does not say.
+    fn table_of(&self, error: &PgError) -> Option<TableId> {
+        let told = error.as_db_error().and_then(|db| Some((db.schema()?, db.table()?)));
+        let mut ours = self.sink.plans.values().map(|plan| &plan.schema.table);
+        match told {
+            Some(told) => {
+                let known = ours.find(|table| table::place(table) == told);
+                Some(known.cloned().unwrap_or_else(|| TableId::new(told.0, told.1)))
+            }
+            None => ours.next().filter(|first| ours.all(|other| other == *first)).cloned(),
+        }
+    }
+
     /// Deferred constraints are looked at before the commit, where nobody could say any more what was to blame.
     async fn look_at_constraints(&mut self) -> Result<()> {
         let fires = self.sink.fires;
@@ -130,10 +145,7 @@ impl<'a> PostgresTx<'a> {
             return Ok(());
         }
         let looked = self.sink.execute("SET CONSTRAINTS ALL IMMEDIATE; SET CONSTRAINTS ALL DEFERRED").await;
-        looked.map_err(|error| match self.sink.plans.values().next() {
-            Some(plan) => self.sink.failed(&error, plan),
-            None => self.sink.server.failed(&error, "the target can't be written"),
-        })
+        looked.map_err(|error| self.sink.failed_at(&error, self.table_of(&error).as_ref()))
     }
 }
 
@@ -247,6 +259,7 @@ impl SinkTx for PostgresTx<'_> {
     }
 
     async fn settle(&mut self) -> Result<()> {
+        self.puts_off = false;
         let looked = self.look_at_constraints().await;
         self.sink.broken |= looked.is_err();
         looked

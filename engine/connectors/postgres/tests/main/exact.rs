@@ -292,6 +292,51 @@ async fn what_is_put_off_is_looked_at_when_all_pieces_are_written() {
     assert_eq!(place.rows("SELECT id FROM t ORDER BY 1"), ["1", "2", "3"]);
 }
 
+/// Whatever other tables the sink writes, and though nobody may have asked it to write this one.
+#[tokio::test(flavor = "multi_thread")]
+async fn the_table_whose_constraint_was_put_off_is_named() {
+    let place = Place::with(
+        "CREATE TABLE known(id bigint PRIMARY KEY, u bigint, a text);
+         CREATE TABLE a(id bigint PRIMARY KEY, u bigint, a text); CREATE TABLE z(LIKE a INCLUDING ALL);
+         CREATE TABLE m(id bigint PRIMARY KEY, u bigint CONSTRAINT needs_known REFERENCES known DEFERRABLE, a text);
+         CREATE TABLE audit(id bigint CONSTRAINT audit_knows REFERENCES known DEFERRABLE INITIALLY DEFERRED);
+         CREATE FUNCTION f() RETURNS trigger LANGUAGE plpgsql AS 'BEGIN INSERT INTO public.audit VALUES (NEW.id); RETURN NULL; END';
+         CREATE TRIGGER g AFTER INSERT ON z FOR EACH ROW EXECUTE FUNCTION f()",
+    );
+    let tables = ["a", "m", "z", "known"].map(numbers);
+    let endpoint = endpoint_with(json!({ "url": place.url(), "fire_triggers": true }));
+    let mut sink = endpoint.sink(&line("p")).await.unwrap();
+    sink.prepare(&tables.each_ref().map(target)).await.unwrap();
+    for (table, named, constraint) in [("m", "m", "needs_known"), ("z", "audit", "audit_knows")] {
+        let others = tables.iter().filter(|s| &*s.table.name != table);
+        let all = others.chain(tables.iter().filter(|s| &*s.table.name == table));
+        let all: Vec<_> = all
+            .enumerate()
+            .flat_map(|(at, s)| events(s, [Change::Insert(row(at as i64 + 10, 99, "x"))]))
+            .filter(|event| {
+                matches!(&*event.table.table.name, "a" | "known") || *event.table.table.name == *table
+            })
+            .collect();
+        let mut transaction = sink.begin().await.unwrap();
+        transaction.put_off();
+        transaction.write(&all).await.unwrap();
+        transaction.savepoint().await.unwrap();
+        let error = transaction.settle().await.unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::Constraint, "{error}");
+        let told = error.place().table.as_ref().unwrap();
+        assert_eq!(&*told.name, named, "{error}");
+        assert!(error.to_string().contains(constraint), "{error}");
+        // What was put off may still come, or be looked at by each write again.
+        transaction.rollback_to_savepoint().await.unwrap();
+        let known = tables.iter().find(|s| &*s.table.name == "known").unwrap();
+        let more = [99, 13].map(|id| Change::Insert(row(id, id, "x")));
+        transaction.write(&events(known, more)).await.unwrap();
+        transaction.savepoint().await.unwrap();
+        let late = events(&tables[1], [Change::Insert(row(50, 51, "x"))]);
+        assert_eq!(transaction.write(&late).await.unwrap_err().kind(), ErrorKind::Constraint);
+    }
+}
+
 /// What one table asks for may be yet to come when another one is emptied; what the emptied one asks for is looked at before.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_truncate_leaves_the_constraints_of_other_tables_put_off() {
