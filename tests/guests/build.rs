@@ -1,4 +1,4 @@
-//! Builds every guest of the repository by `scripts/build-guest` and writes them down as constants.
+//! Builds every guest of the repository by `scripts/build-guest` and writes down where each lies.
 
 use std::fmt::Write;
 use std::path::{Path, PathBuf};
@@ -20,7 +20,7 @@ fn main() {
         println!("cargo::rerun-if-changed={}", root.join(watched).display());
     }
 
-    let mut code = String::from("const GUESTS: &[(&str, &str, bool, &[u8])] = &[\n");
+    let mut code = String::from("const GUESTS: &[(&str, &str, bool, &str)] = &[\n");
     for guest in guests(&root) {
         let component = out.join(format!("{}.wasm", guest.name));
         let built = Command::new(root.join("scripts/build-guest")).arg(&guest.dir).arg(&component).output();
@@ -29,11 +29,7 @@ fn main() {
             Ok(built) => fail(&guest, &String::from_utf8_lossy(&built.stderr)),
             Err(error) => fail(&guest, &error.to_string()),
         }
-        let _ = writeln!(
-            code,
-            "    ({:?}, {:?}, {}, include_bytes!(concat!(env!(\"OUT_DIR\"), \"/{}.wasm\"))),",
-            guest.name, guest.dir, guest.shipped, guest.name
-        );
+        let _ = writeln!(code, "    ({:?}, {:?}, {}, {component:?}),", guest.name, guest.dir, guest.shipped);
     }
     code.push_str("];\n");
     if let Err(error) = std::fs::write(out.join("guests.rs"), code) {
@@ -51,6 +47,9 @@ fn fail(guest: &Guest, why: &str) -> ! {
 /// Every folder below `tests/guests`, `examples`, `plugins` and `sdk/*/{probe,template}` that holds a package.
 fn guests(root: &Path) -> Vec<Guest> {
     let mut guests = Vec::new();
+    let sdks = folders(&root.join("sdk"));
+    let markers: Vec<String> = sdks.iter().filter_map(|sdk| marker(sdk)).collect();
+    let is_package = |dir: &Path| markers.iter().any(|marker| dir.join(marker).exists());
     for (folder, shipped) in [("tests/guests", false), ("examples", false), ("plugins", true)] {
         for dir in folders(&root.join(folder)) {
             if is_package(&dir) {
@@ -58,7 +57,7 @@ fn guests(root: &Path) -> Vec<Guest> {
             }
         }
     }
-    for sdk in folders(&root.join("sdk")) {
+    for sdk in sdks {
         for kind in ["probe", "template"] {
             let dir = sdk.join(kind);
             if is_package(&dir) {
@@ -69,11 +68,11 @@ fn guests(root: &Path) -> Vec<Guest> {
     guests
 }
 
-/// Whether it holds what a build starts from. `src` and `tests` of this crate hold nothing of the kind.
-fn is_package(dir: &Path) -> bool {
-    ["Cargo.toml", "package.json", "pyproject.toml", "Makefile"]
-        .iter()
-        .any(|marker| dir.join(marker).exists())
+/// The file by which plugins in an SDK's language are known.
+fn marker(sdk: &Path) -> Option<String> {
+    let toml = std::fs::read_to_string(sdk.join("sdk.toml")).ok()?;
+    let line = toml.lines().find(|line| line.starts_with("marker"))?;
+    line.split('"').nth(1).map(str::to_string)
 }
 
 fn folders(dir: &Path) -> Vec<PathBuf> {

@@ -3,6 +3,9 @@
 
 #![allow(clippy::panic)] // for tests only: a guest that isn't there is a mistake in the test
 
+use std::collections::BTreeMap;
+use std::sync::{Mutex, PoisonError};
+
 include!(concat!(env!("OUT_DIR"), "/guests.rs"));
 
 /// The Rust SDK's probe: a guest that does on command whatever a guest may and may not do.
@@ -14,9 +17,18 @@ pub const PROBE: &[u8] = include_bytes!(concat!(env!("OUT_DIR"), "/rust-probe.wa
 /// If there is none.
 pub fn guest(name: &str) -> &'static [u8] {
     match GUESTS.iter().find(|(known, ..)| *known == name) {
-        Some((.., bytes)) => bytes,
+        Some((.., path)) => read(path),
         None => panic!("there is no guest `{name}`; there are: {}", names().collect::<Vec<_>>().join(", ")),
     }
+}
+
+/// The bytes of a component, read once: those of a Python guest are not linked into every test program.
+fn read(path: &'static str) -> &'static [u8] {
+    static READ: Mutex<BTreeMap<&str, &'static [u8]>> = Mutex::new(BTreeMap::new());
+    READ.lock().unwrap_or_else(PoisonError::into_inner).entry(path).or_insert_with(|| {
+        let bytes = std::fs::read(path);
+        Box::leak(bytes.unwrap_or_else(|error| panic!("{path} can't be read: {error}")).into_boxed_slice())
+    })
 }
 
 /// The names of all guests.
@@ -36,7 +48,7 @@ pub fn shipped() -> &'static [(&'static str, &'static [u8])] {
         GUESTS
             .iter()
             .filter(|(_, _, shipped, _)| *shipped)
-            .map(|(name, _, _, bytes)| (*name, *bytes))
+            .map(|(name, _, _, path)| (*name, read(path)))
             .collect()
     })
 }

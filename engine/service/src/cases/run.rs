@@ -42,7 +42,12 @@ pub async fn run(host: &Host, name: &str, case: &Case) -> Result<(), String> {
 
 fn told(error: Error) -> String {
     let findings: Vec<String> = error.all_findings().iter().map(ToString::to_string).collect();
-    format!("{error} {}", findings.join("; "))
+    let mut told = format!("{error} {}", findings.join("; "));
+    if let Some(text) = error.guest_text() {
+        // In a running engine it is data; here it is what the plugin's author looks for.
+        told.push_str(&format!("\nThe plugin says: {text}"));
+    }
+    told.trim_end().to_string()
 }
 
 /// Compares what is wrong with what should be.
