@@ -233,9 +233,7 @@ async fn forget_superseded(context: &Context, is_new: bool, router: &Router) -> 
     if !line_state.resnapshot.is_empty() {
         let (tables, _) = router.together(Some(&line_state.resnapshot));
         ports.state.supersede_dead_letters(&spec.pipeline, &tables).await?;
-        let mut done = line_state.clone();
-        done.resnapshot.clear();
-        ports.state.set_line_state(&spec.pipeline, &done).await?;
+        context.done(|state| state.resnapshot.clear()).await?;
     }
     if is_new && spec.snapshot != SnapshotMode::Never {
         ports.state.supersede_dead_letters(&spec.pipeline, &[]).await?;

@@ -44,6 +44,17 @@ pub(crate) struct Context {
     pub unsettled: Arc<AtomicU32>,
 }
 
+impl Context {
+    /// Something that the line was told to do is done: takes it out of the line's state.
+    pub async fn done(&self, take_out: impl FnOnce(&mut LineState)) -> Result<()> {
+        let Context { spec, ports, .. } = self;
+        let before = ports.state.line_state(&spec.pipeline).await?;
+        let mut state = before.clone();
+        take_out(&mut state);
+        if state == before { Ok(()) } else { ports.state.set_line_state(&spec.pipeline, &state).await }
+    }
+}
+
 /// How a session ended well.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Outcome {
@@ -107,8 +118,15 @@ async fn open(context: &Context) -> Result<(Run, Reader)> {
         claim::copies_are_there(found, &context.line_state.resnapshot, &mut *sink, &router).await?;
     }
     sink.prepare(&targets).await?;
+    let decided = context.line_state.decided();
+    if !decided.is_empty() {
+        source.accept(&decided).await?;
+        context.done(|state| state.accepted.clear()).await?;
+    }
     let mut checkpoint = claim::claim(context, found, &mut *sink, &mut *source, &router, identity).await?;
     claim::open(context, &mut checkpoint, &mut *sink, &mut *source, &router).await?;
+    // The source holds them all: none is altered that nobody has decided of.
+    context.done(|state| state.altered.clear()).await?;
     router.skip_older(&checkpoint.snapshot, &checkpoint.position);
 
     let until_head = context.until == Until::Head || spec.mode == Mode::Batch;

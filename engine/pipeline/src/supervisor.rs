@@ -99,8 +99,8 @@ impl Supervisor {
         let Context { ports, spec, .. } = &self.context;
         self.context.line_state = ports.state.line_state(&spec.pipeline).await?;
         if self.context.until == Until::Head && self.context.line_state.paused.is_some() {
-            // To run it to the head is to resume it.
-            self.resume().await?;
+            // To run it to the head lifts the pause. What was told of altered tables is still for somebody to decide.
+            self.remember(LineState::lift_pause).await?;
         }
         Ok(())
     }
@@ -178,21 +178,12 @@ impl Supervisor {
         match request {
             Request::Pause { reason, ddl: None } => self.remember(|state| state.paused = Some(reason)).await,
             Request::Pause { reason, ddl: Some(tables) } => self.pause_for_ddl(reason, tables).await,
-            Request::Resume => self.resume().await,
+            Request::Resume => self.remember(LineState::resume).await,
             Request::Resnapshot { tables } => {
                 let tables = self.named(tables)?;
-                self.remember(|state| add(&mut state.resnapshot, tables)).await
+                self.remember(|state| state.read_again(tables)).await
             }
         }
-    }
-
-    async fn resume(&mut self) -> Result<()> {
-        self.remember(|state| {
-            state.paused = None;
-            let detached = std::mem::take(&mut state.detached);
-            add(&mut state.resnapshot, detached);
-        })
-        .await
     }
 
     async fn pause_for_ddl(&mut self, reason: String, tables: Vec<TableId>) -> Result<()> {
@@ -201,7 +192,7 @@ impl Supervisor {
         let detached = tables.clone();
         self.remember(|state| {
             state.paused = Some(reason);
-            add(&mut state.detached, detached);
+            state.detach(detached);
         })
         .await?;
         let Context { ports, spec, .. } = &self.context;
@@ -294,12 +285,24 @@ impl Supervisor {
             Disposition::Retry => self.retry(error).await,
             Disposition::Stop => Next::End(Ended::Failed(error)),
             // An event's error that nobody could pin on an event needs somebody too.
-            Disposition::Pause | Disposition::DeadLetter if ends => Next::End(Ended::Failed(error)),
+            Disposition::Pause | Disposition::DeadLetter if ends => {
+                if let Some(table) = altered(&error)
+                    && let Err(unsaved) = self.remember(|state| state.tell_altered(table)).await
+                {
+                    // Then it is told once more, and can be decided then.
+                    tracing::warn!(error = %unsaved, "it can't be remembered that this was told");
+                }
+                Next::End(Ended::Failed(error))
+            }
             Disposition::Pause | Disposition::DeadLetter => {
                 tracing::error!(%error, "the pipeline is paused");
                 self.shared().show(Phase::Paused, Some(reason(&error)));
                 let text = error.to_string();
-                match self.remember(|state| state.paused = Some(text)).await {
+                let told = |state: &mut LineState| {
+                    state.paused = Some(text);
+                    altered(&error).into_iter().for_each(|table| state.tell_altered(table));
+                };
+                match self.remember(told).await {
                     Ok(()) => Next::Run,
                     // Not remembered, so tried again: the same error will pause it when the state is back.
                     Err(unsaved) => self.retry(unsaved).await,
@@ -357,14 +360,11 @@ pub(crate) fn backoff_ms(policy: &OnError, failures: u32) -> u64 {
     policy.base_ms.max(1).saturating_mul(1u64 << failures.min(32)).min(policy.max_ms).max(1)
 }
 
-fn reason(error: &Error) -> (String, String) {
-    (error.kind().code().to_string(), error.to_string())
+/// The table of which an error tells that it was altered.
+fn altered(error: &Error) -> Option<TableId> {
+    error.place().table.clone().filter(|_| error.kind() == ErrorKind::SchemaChanged)
 }
 
-fn add(tables: &mut Vec<TableId>, more: Vec<TableId>) {
-    for table in more {
-        if !tables.contains(&table) {
-            tables.push(table);
-        }
-    }
+fn reason(error: &Error) -> (String, String) {
+    (error.kind().code().to_string(), error.to_string())
 }

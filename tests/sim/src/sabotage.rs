@@ -137,6 +137,10 @@ impl Source for BrokenSource {
         self.inner.schemas(tables).await
     }
 
+    async fn accept(&mut self, tables: &[TableId]) -> Result<()> {
+        self.inner.accept(tables).await
+    }
+
     async fn hold(&mut self, tables: &[Arc<TableSchema>]) -> Result<Position> {
         self.inner.hold(tables).await
     }

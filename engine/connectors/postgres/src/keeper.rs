@@ -13,7 +13,7 @@ use tokio_postgres::Statement;
 use crate::config::Server;
 use crate::connection::Session;
 use crate::delivered::Delivered;
-use crate::maintain::{Capture, LOOK, Look};
+use crate::maintain::{Capture, Keep, LOOK, Look};
 use crate::names::OWN_SCHEMA;
 use crate::protocol::cursor::malformed;
 use crate::protocol::replication::Lsn;
@@ -25,6 +25,8 @@ const NUDGE_AFTER: Duration = Duration::from_millis(10);
 const UNSEEN_AGAIN: Duration = Duration::from_millis(250);
 /// What is confirmed in quick succession is told together.
 const CONFIRM_PAUSE: Duration = Duration::from_millis(20);
+/// How often it is looked whether tables were altered, at most: rows of before are not in the stream, however they have changed.
+const TABLES_EVERY: Duration = Duration::from_secs(10);
 /// The log must have grown by this since the last heartbeat for another one: on an idle server nothing is written by us alone.
 const QUIET_BYTES: u64 = 4096;
 
@@ -76,12 +78,15 @@ impl Keeper {
         let mut asked: Option<Asked> = None;
         let mut written = Lsn(0);
         let mut next_beat = Instant::now() + self.every;
+        let tables_every = self.every.min(TABLES_EVERY);
+        let mut next_tables = Instant::now() + tables_every;
         loop {
             let unseen = self.withheld();
             let woken = tokio::select! {
                 changed = self.confirmed.changed() => if changed.is_ok() { Woken::Confirmed } else { Woken::Ended },
                 Ok(()) = self.wanted.changed() => Woken::Wanted,
                 () = sleep_until(next_beat) => Woken::Beat,
+                () = sleep_until(next_tables) => Woken::Tables,
                 () = sleep(UNSEEN_AGAIN), if unseen => Woken::Confirmed,
             };
             let done = match woken {
@@ -90,6 +95,10 @@ impl Keeper {
                 Woken::Beat => {
                     next_beat = Instant::now() + self.every;
                     self.tick(&mut asked, &mut written).await
+                }
+                Woken::Tables => {
+                    next_tables = Instant::now() + tables_every;
+                    self.look_at_tables(&mut asked).await
                 }
                 Woken::Ended => {
                     drop(self.confirm(&mut asked).await);
@@ -136,13 +145,31 @@ impl Keeper {
         let Asked { session, look } = opened(&self.server, asked).await?;
         let seen = Look::at(&self.server, session, look, &self.publication).await?;
         self.delivered.forget_seen(&seen.visibility);
-        if let Err(error) = self.capture.verify(seen.publication.as_ref())
-            && let Some(broken) = self.broken.take()
-        {
+        if let Err(error) = self.capture.verify(seen.publication.as_ref()) {
+            self.tell(error);
+        }
+        Ok(())
+    }
+
+    /// Looks whether tables were altered: what that did to rows which were there is not in the stream.
+    async fn look_at_tables(&mut self, asked: &mut Option<Asked>) -> Result<()> {
+        let Asked { session, .. } = opened(&self.server, asked).await?;
+        let keep = Keep { server: &self.server, session, name: &self.publication };
+        match keep.look_at_tables(&mut self.capture).await {
+            Err(error) if error.kind() == ErrorKind::SchemaChanged => {
+                self.tell(error);
+                Ok(())
+            }
+            looked => looked,
+        }
+    }
+
+    /// Nothing is confirmed from here on.
+    fn tell(&mut self, error: Error) {
+        if let Some(broken) = self.broken.take() {
             // Nobody hears of it where the source is gone: then the next `hold` sees it.
             drop(broken.send(error));
         }
-        Ok(())
     }
 
     /// Somebody waits for a place that the stream may not come to by itself: the log there may not even be on disk.
@@ -174,6 +201,7 @@ enum Woken {
     Confirmed,
     Wanted,
     Beat,
+    Tables,
     Ended,
 }
 

@@ -21,7 +21,6 @@ use crate::connection::Session;
 use crate::errors::{literal, quote};
 use crate::protocol::replication::Lsn;
 use crate::schema::{self, Table};
-use crate::session::Role;
 pub(crate) use publication::{Capture, LOOK, Look};
 use publication::{Memory, Publication, taken_out};
 pub(crate) use slot::Slot;
@@ -46,20 +45,8 @@ pub(crate) struct Keep<'a> {
     pub name: &'a str,
 }
 
-/// The table was altered since the line was opened. Notes that this is told now.
-pub(crate) async fn altered(server: &Server, name: &str, table: &Table) -> Error {
-    let noted = async {
-        let session = server.connect(Role::Reader).await?;
-        Keep { server, session: &session, name }.told(table).await
-    };
-    if let Err(error) = noted.await {
-        // Then it is told once more when the line starts.
-        tracing::debug!(table = %table.id, %error, "it can't be noted that the table was altered");
-    }
-    schema_changed(&table.id)
-}
-
-fn schema_changed(table: &TableId) -> Error {
+/// The table was altered since it is followed. That is for somebody to decide ([`Keep::accept`]); nothing here takes it as known.
+pub(crate) fn altered(table: &TableId) -> Error {
     let what = "the table was altered, and rows that were there may have other values or columns than the target has";
     Error::new(ErrorKind::SchemaChanged, what).at_table(table).remedy(
         "Read it again: sluice resnapshot. Or, if its rows kept their values, alter the target's table alike and run `sluice resume`",
@@ -112,7 +99,9 @@ impl Keep<'_> {
     }
 
     async fn remember(&self, memory: &Memory) -> Result<()> {
-        self.run(&self.comment(memory)?, "the publication could not be changed").await
+        // One statement list is one transaction.
+        let sql = format!("{}{}", self.lock(), self.comment(memory)?);
+        self.run(&sql, "the publication could not be changed").await
     }
 
     async fn run(&self, sql: &str, what: &'static str) -> Result<()> {
@@ -147,14 +136,13 @@ impl Keep<'_> {
         let alter =
             |what: &str, table: &str| format!("ALTER PUBLICATION {} {what} TABLE {table};", quote(self.name));
         let mut sql = String::new();
-        let (mut added, mut altered) = (Vec::new(), None);
+        let mut added = Vec::new();
         for table in tables {
             let name = table.id.to_string();
             match memory.tables.get_mut(&name) {
                 Some(known) if known.oid == table.oid && publication.still_has(known) => {
-                    // One is told of at a time: the others are found when the line starts again.
-                    if altered.is_none() && !known.take(&table.seen) {
-                        altered = Some(schema_changed(&table.id));
+                    if !known.take(&table.seen) {
+                        return Err(altered(&table.id));
                     }
                 }
                 Some(_) => return Err(taken_out(&table.id)),
@@ -168,19 +156,6 @@ impl Keep<'_> {
                     added.push((name, table.oid, table.seen.clone()));
                 }
             }
-        }
-        if let Some(altered) = altered {
-            let told = Memory { pending: before.pending, ..memory };
-            let told = Memory {
-                tables: told
-                    .tables
-                    .into_iter()
-                    .filter(|(name, _)| before.tables.contains_key(name))
-                    .collect(),
-                ..told
-            };
-            self.remember(&told).await?;
-            return Err(altered);
         }
         memory.tables.retain(|name, known| {
             let wanted = tables.iter().any(|table| table.id.to_string() == *name);
@@ -254,18 +229,20 @@ impl Keep<'_> {
         Ok(row.map_err(self.failed("locks can't be looked at"))?.map(|row| row.get(0)))
     }
 
-    /// Notes that somebody is told that a table was altered: what it is when the line starts again was decided.
-    async fn told(&self, table: &Table) -> Result<()> {
-        let now = schema::load(self.server, self.session, std::slice::from_ref(&table.id)).await?;
+    /// Takes tables as what they are now, whatever they were captured as.
+    pub async fn accept(&self, tables: &[TableId]) -> Result<()> {
+        let names: Vec<TableId> = tables.iter().map(schema::qualify).collect();
+        let found = schema::load(self.server, self.session, &names).await?;
         let Some((_, mut memory)) = self.publication().await?.and_then(Publication::remembered) else {
             return Ok(());
         };
-        let known = memory.tables.get_mut(&table.id.to_string());
-        if let (Some(known), Some(Some(now))) = (known, now.first()) {
-            known.told = Some(now.seen.clone());
-            self.remember(&memory).await?;
+        let before = memory.clone();
+        for table in found.into_iter().flatten() {
+            if let Some(known) = memory.tables.get_mut(&table.id.to_string()) {
+                known.seen = Some(table.seen);
+            }
         }
-        Ok(())
+        if memory != before { self.remember(&memory).await } else { Ok(()) }
     }
 
     /// Gives up tables whose capture has a gap, so that the next `hold` captures them anew. Says whether there were any.
@@ -278,10 +255,6 @@ impl Keep<'_> {
         let found = schema::load(self.server, self.session, &names).await?;
         let before = memory.clone();
         for (name, table) in names.iter().zip(found) {
-            // Whoever has it read again knows that it was altered.
-            if let (Some(table), Some(known)) = (&table, memory.tables.get_mut(&name.to_string())) {
-                known.told = Some(table.seen.clone());
-            }
             memory.tables.retain(|captured, known| {
                 let whole = table.as_ref().is_some_and(|table| table.oid == known.oid)
                     && publication.still_has(known);

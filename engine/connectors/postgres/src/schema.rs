@@ -30,6 +30,8 @@ pub(crate) struct Table {
     pub generated: Vec<String>,
     /// Its key, as indexes into `columns`; empty where there is none that is safe.
     pub key: Vec<usize>,
+    /// Columns of which no two rows have the same values, unless one is null: those of each unique index.
+    pub unique: Vec<Vec<usize>>,
     /// By what a change of it is noticed.
     pub seen: Seen,
 }
@@ -39,7 +41,7 @@ pub(crate) struct Table {
 pub(crate) struct Seen {
     /// Of its columns: numbers, names, types with their modifiers ([`layout_of`]).
     pub layout: String,
-    /// Where its rows are; another place once they were written anew. Empty for a partitioned table.
+    /// Where its rows are, with those of all its partitions; another place once they were written anew.
     #[serde(default)]
     pub file: String,
     /// Who wrote the columns' rows of the catalogue.
@@ -175,12 +177,37 @@ fn tables() -> String {
     format!(
         "SELECT c.oid, n.nspname::text, c.relname::text, c.relkind, c.relpersistence, c.relreplident, \
                 c.relkind = 'r' AND EXISTS (SELECT FROM pg_catalog.pg_inherits i WHERE i.inhparent = c.oid), \
-                coalesce({layout}, ''), CASE c.relkind WHEN 'r' THEN c.relfilenode::text ELSE '' END, \
-                coalesce((SELECT pg_catalog.hashtextextended(string_agg(concat_ws(' ', a.attnum, a.xmin), ',' ORDER BY a.attnum), 0)::text \
-                 FROM pg_catalog.pg_attribute a WHERE a.attrelid = c.oid AND a.attnum > 0), '') \
+                {seen} \
          FROM pg_catalog.pg_class c JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace",
+        seen = seen_of()
+    )
+}
+
+/// What [`Seen`] holds of the table `c`. Partitions are found without a lock on them: whoever alters one would be waited for.
+fn seen_of() -> String {
+    format!(
+        "coalesce({layout}, ''), \
+         CASE c.relkind WHEN 'r' THEN c.relfilenode::text WHEN 'p' THEN coalesce(( \
+             WITH RECURSIVE parts AS ( \
+                 SELECT c.oid AS part UNION ALL \
+                 SELECT i.inhrelid FROM parts JOIN pg_catalog.pg_inherits i ON i.inhparent = part) \
+             SELECT pg_catalog.hashtextextended(string_agg(l.relfilenode::text, ',' ORDER BY l.oid), 0)::text \
+             FROM parts JOIN pg_catalog.pg_class l ON l.oid = part), '') ELSE '' END, \
+         coalesce((SELECT pg_catalog.hashtextextended(string_agg(concat_ws(' ', a.attnum, a.xmin), ',' ORDER BY a.attnum), 0)::text \
+             FROM pg_catalog.pg_attribute a WHERE a.attrelid = c.oid AND a.attnum > 0), '')",
         layout = layout_of("c.oid")
     )
+}
+
+/// By what changes of tables are noticed, by their OIDs.
+pub(crate) async fn seen(server: &Server, session: &Session, oids: &[u32]) -> Result<HashMap<u32, Seen>> {
+    let sql = format!("SELECT c.oid, {} FROM pg_catalog.pg_class c WHERE c.oid = ANY($1)", seen_of());
+    let rows = session.query(&sql, &[&oids]).await;
+    let rows = rows.map_err(|error| server.failed(&error, "the catalogue can't be read"))?;
+    let seen = |row: &tokio_postgres::Row| {
+        (row.get(0), Seen { layout: row.get(1), file: row.get(2), columns: row.get(3) })
+    };
+    Ok(rows.iter().map(seen).collect())
 }
 
 const COLUMNS: &str = "\
@@ -358,6 +385,7 @@ fn table(
         has_children: row.try_get(6)?,
         identity,
         key: key.unwrap_or_default(),
+        unique: indexes.iter().filter_map(places).collect(),
         columns,
         generated,
         seen: Seen { layout: row.try_get(7)?, file: row.try_get(8)?, columns: row.try_get(9)? },

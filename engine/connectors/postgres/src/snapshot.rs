@@ -39,8 +39,6 @@ pub(crate) type FollowedTables = Arc<HashMap<TableId, Followed>>;
 /// A reader of chunks on a connection of its own.
 pub(crate) struct PostgresChunks {
     server: Arc<Server>,
-    /// Of the line's publication.
-    name: String,
     tables: FollowedTables,
     client: Option<Client>,
     /// Where the stream has to come to.
@@ -61,13 +59,8 @@ struct View {
 
 impl PostgresChunks {
     /// Makes no connection yet.
-    pub fn new(
-        server: Arc<Server>,
-        name: String,
-        tables: FollowedTables,
-        wanted: Arc<watch::Sender<Lsn>>,
-    ) -> Self {
-        PostgresChunks { server, name, tables, client: None, wanted, weights: HashMap::new() }
+    pub fn new(server: Arc<Server>, tables: FollowedTables, wanted: Arc<watch::Sender<Lsn>>) -> Self {
+        PostgresChunks { server, tables, client: None, wanted, weights: HashMap::new() }
     }
 
     fn followed(&self, schema: &TableSchema) -> Result<Followed> {
@@ -134,7 +127,7 @@ impl PostgresChunks {
             }
         }
         if mark.is_some() && !as_known {
-            return Err(altered(&self.server, &self.name, table).await);
+            return Err(altered(&table.id));
         }
         if !cut {
             self.client = Some(client);
@@ -368,7 +361,8 @@ async fn refuse_null_keys(client: &mut Client, followed: &Followed) -> Result<()
 async fn refuse_double_keys(client: &mut Client, followed: &Followed) -> Result<()> {
     let Followed { table, schema } = followed;
     let key: BTreeSet<usize> = schema.key_columns().filter_map(|column| table.column(&column.name)).collect();
-    if !table.key.is_empty() && table.key.iter().all(|column| key.contains(column)) {
+    // Nulls in the key are refused anyway.
+    if table.unique.iter().any(|index| index.iter().all(|column| key.contains(column))) {
         return Ok(());
     }
     let terms = key_terms(schema).join(", ");

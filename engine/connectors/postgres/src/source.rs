@@ -127,12 +127,7 @@ impl PostgresSource {
     }
 
     fn new_chunks(&self) -> Result<PostgresChunks> {
-        Ok(PostgresChunks::new(
-            self.server.clone(),
-            self.name.clone(),
-            self.held()?.clone(),
-            self.wanted.clone(),
-        ))
+        Ok(PostgresChunks::new(self.server.clone(), self.held()?.clone(), self.wanted.clone()))
     }
 }
 
@@ -210,6 +205,10 @@ impl Source for PostgresSource {
         self.timeline = self.system().await?.1;
         self.generation = format!("{generation}/{}", self.timeline).into();
         Ok(start.position(&self.generation))
+    }
+
+    async fn accept(&mut self, tables: &[TableId]) -> Result<()> {
+        self.keep().accept(tables).await.map_err(|error| self.server.at(error))
     }
 
     async fn read_anew(&mut self, tables: &[TableId]) -> Result<()> {

@@ -65,8 +65,6 @@ pub(crate) struct Events {
 /// What the assembling starts with.
 pub(crate) struct Setup {
     pub server: Arc<Server>,
-    /// Of the line's publication.
-    pub name: String,
     pub runtime: tokio::runtime::Handle,
     pub tables: Vec<Followed>,
     /// By the OIDs of tables: what was committed before, and the table can't hold, every chunk has seen in a form that it can.
@@ -327,8 +325,7 @@ impl Assembler {
         let codecs = if is_as_known(relation, &followed.table) {
             followed.table.columns.iter().map(|column| column.codec.clone()).collect()
         } else {
-            let Setup { server, name, .. } = &self.setup;
-            let codecs = self.setup.runtime.block_on(other_shape(server, name, relation, followed));
+            let codecs = self.setup.runtime.block_on(other_shape(&self.setup.server, relation, followed));
             codecs.map_err(|error| error.at_table(&followed.table.id))?
         };
         let superseded = self.setup.superseded.get(&relation.oid).is_some_and(|upto| self.commit < *upto);
@@ -365,18 +362,13 @@ fn publication_gone(error: Error) -> Error {
 
 /// A relation that does not look as the catalogue had it: either it did once, when the change was made, and the catalogue still is
 /// as the line knows it; or it was altered since the line was opened, which needs a decision.
-async fn other_shape(
-    server: &Arc<Server>,
-    name: &str,
-    relation: &Relation,
-    followed: &Followed,
-) -> Result<Vec<Codec>> {
+async fn other_shape(server: &Arc<Server>, relation: &Relation, followed: &Followed) -> Result<Vec<Codec>> {
     let Followed { table, .. } = followed;
     let session = server.connect(Role::Reader).await?;
     let now = schema::load(server, &session, std::slice::from_ref(&table.id)).await?;
     let same = |now: &schema::Table| now.oid == table.oid && now.seen.layout == table.seen.layout;
     if !now.first().and_then(Option::as_ref).is_some_and(same) {
-        return Err(altered(server, name, table).await);
+        return Err(altered(&table.id));
     }
     let oids: Vec<u32> = relation.columns.iter().map(|column| column.type_oid).collect();
     let types = schema::types(server, &session, &oids).await?;

@@ -1,6 +1,7 @@
 //! The line over memory databases: what it promises, one test each. Faults at random moments are the simulation's.
 #![allow(clippy::unwrap_used, clippy::panic)] // Helpers of tests, not only tests.
 
+mod altered;
 mod commands;
 mod errors;
 mod flow;

@@ -43,7 +43,7 @@ impl Engine {
                 line.resume().await?;
                 continue;
             }
-            self.remember(&name, |state| state.paused = None).await?;
+            self.remember(&name, LineState::resume).await?;
             if let Some(line) = self.line(&name.id) {
                 line.try_again();
             }
@@ -59,7 +59,7 @@ impl Engine {
                 continue;
             }
             let wanted = self.tables_meant(&name, tables).await?;
-            self.remember(&name, |state| add(&mut state.resnapshot, &wanted)).await?;
+            self.remember(&name, |state| state.read_again(wanted)).await?;
         }
         Ok(())
     }
@@ -110,9 +110,10 @@ impl Engine {
     async fn detach(&self, name: &LineName, tables: &[TableId]) -> Result<()> {
         let tables = self.tables_meant(name, tables).await?;
         // Remembered first: should the process end in between, the tables are read again for nothing, which harms nobody.
+        let detached = tables.clone();
         self.remember(name, |state| {
             state.paused = Some("paused for a change of tables".into());
-            add(&mut state.detached, &tables);
+            state.detach(detached);
         })
         .await?;
         self.source(name).await?.detach(&tables).await?;
@@ -130,13 +131,5 @@ impl Engine {
             spill: self.inner.spill.clone(),
         };
         endpoint(&config, source)?.source(&line).await
-    }
-}
-
-fn add(to: &mut Vec<TableId>, tables: &[TableId]) {
-    for table in tables {
-        if !to.contains(table) {
-            to.push(table.clone());
-        }
     }
 }

@@ -114,6 +114,8 @@ async fn what_a_line_was_told_is_remembered() {
         paused: Some("lunch".into()),
         detached: vec![TableId::new("", "a")],
         resnapshot: vec![TableId::new("s", "b")],
+        altered: vec![TableId::new("s", "c")],
+        accepted: vec![TableId::new("s", "d")],
     };
     let store = open(dir.path());
     let install = store.install().clone();

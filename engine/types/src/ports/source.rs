@@ -53,7 +53,7 @@ pub struct Lag {
 
 /// One line's reader of one database.
 ///
-/// The line calls, in this order: `identity`, `schemas`, `hold`, `open`, and then `next` and `confirm` in turn. `chunks`, `reread`,
+/// The line calls, in this order: `identity`, `schemas`, `accept`, `hold`, `open`, and then `next` and `confirm` in turn. `chunks`, `reread`,
 /// `head` and `lag` may come at any time after `hold`; `read_anew` may come between `hold` and `open`. After an error the line drops the source and opens a new one.
 #[async_trait]
 pub trait Source: Send {
@@ -62,6 +62,14 @@ pub trait Source: Send {
 
     /// The present schemas of these tables. A missing table is an error `table-missing`, one without a key has an empty key.
     async fn schemas(&mut self, tables: &[TableId]) -> Result<Vec<Arc<TableSchema>>>;
+
+    /// Somebody decided that these tables go on as they are now, whatever `schema-changed` said of them: from here on an alteration
+    /// is one of what they are now. Comes between `schemas` and `hold`. Until it is called an altered table is refused, in every
+    /// session anew, by a source that can tell; a source that can't go on with a table but from its start does nothing.
+    async fn accept(&mut self, tables: &[TableId]) -> Result<()> {
+        let _ = tables;
+        Ok(())
+    }
 
     /// Makes sure that changes of these tables are captured and kept from now on, until confirmed, and says from where: the
     /// stream's start for a line that has no checkpoint yet (I5). Made durable before it returns. Idempotent: for a line that

@@ -21,6 +21,58 @@ pub struct LineState {
     pub detached: Vec<TableId>,
     /// Tables to be read again from the start.
     pub resnapshot: Vec<TableId>,
+    /// Tables of which it was told that they were altered, and of which nobody has decided anything yet.
+    #[serde(default)]
+    pub altered: Vec<TableId>,
+    /// Those of which somebody decided that they go on as they are ([`super::Source::accept`]).
+    #[serde(default)]
+    pub accepted: Vec<TableId>,
+}
+
+impl LineState {
+    /// Somebody lets the line go on, who knows what was told: tables that were altered go on as they are.
+    pub fn resume(&mut self) {
+        self.lift_pause();
+        let altered = std::mem::take(&mut self.altered);
+        add(&mut self.accepted, altered);
+    }
+
+    /// The line goes on. Of tables that were altered that decides nothing.
+    pub fn lift_pause(&mut self) {
+        self.paused = None;
+        let detached = std::mem::take(&mut self.detached);
+        self.read_again(detached);
+    }
+
+    /// These tables are to be read again from the start.
+    pub fn read_again(&mut self, tables: Vec<TableId>) {
+        add(&mut self.resnapshot, tables);
+    }
+
+    /// The capture of these tables is taken away.
+    pub fn detach(&mut self, tables: Vec<TableId>) {
+        add(&mut self.detached, tables);
+    }
+
+    /// It is told that this table was altered.
+    pub fn tell_altered(&mut self, table: TableId) {
+        add(&mut self.altered, vec![table]);
+    }
+
+    /// Tables whose alteration is nothing to be told any more: somebody decided, or they are read again as they are.
+    pub fn decided(&self) -> Vec<TableId> {
+        let mut decided = self.accepted.clone();
+        add(&mut decided, self.resnapshot.clone());
+        decided
+    }
+}
+
+fn add(tables: &mut Vec<TableId>, more: Vec<TableId>) {
+    for table in more {
+        if !tables.contains(&table) {
+            tables.push(table);
+        }
+    }
 }
 
 /// A key that a dead letter holds, and since when: an event of it that comes before that place is not parked. It matters after

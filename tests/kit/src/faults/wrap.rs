@@ -116,6 +116,10 @@ impl Source for Faulty<Box<dyn Source>> {
         scripted(&*self.script, Call::Schemas, self.inner.schemas(tables)).await
     }
 
+    async fn accept(&mut self, tables: &[TableId]) -> Result<()> {
+        self.inner.accept(tables).await
+    }
+
     async fn hold(&mut self, tables: &[Arc<TableSchema>]) -> Result<Position> {
         scripted(&*self.script, Call::Hold, self.inner.hold(tables)).await
     }

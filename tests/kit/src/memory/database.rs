@@ -94,6 +94,8 @@ pub(super) struct Core {
     next_xid: u64,
     /// Whose changes go into the log.
     pub(super) captured: BTreeSet<TableId>,
+    /// Tables whose rows have got other values than the log tells, until that is accepted.
+    pub(super) altered: BTreeSet<TableId>,
     /// Up to where each line has confirmed.
     pub(super) marks: BTreeMap<PipelineId, u64>,
     pub(super) checkpoints: BTreeMap<PipelineId, Checkpoint>,
@@ -127,6 +129,7 @@ impl Database {
             open: BTreeSet::new(),
             next_xid: 1,
             captured: BTreeSet::new(),
+            altered: BTreeSet::new(),
             marks: BTreeMap::new(),
             checkpoints: BTreeMap::new(),
             history: BTreeMap::new(),
@@ -241,6 +244,12 @@ impl Database {
         let mut core = self.core();
         core.kept_after = core.end;
         core.log.clear();
+    }
+
+    /// A table is altered in a way that is not in the log: lines are told, and refuse it until somebody accepts it.
+    pub fn alter(&self, table: &TableId) {
+        self.core().altered.insert(table.clone());
+        self.shared.stirred.send_modify(|count| *count += 1);
     }
 
     /// Makes a copy.

@@ -64,6 +64,7 @@ impl MemorySource {
         if let Some(table) = stream.tables.keys().find(|table| !core.captured.contains(*table)) {
             return Err(Error::new(ErrorKind::CaptureBroken, "the table is not captured").at_table(table));
         }
+        core.unaltered(stream.tables.keys())?;
         let first = core.log.partition_point(|logged| logged.position <= stream.position);
         let mut batch = Batch::default();
         let mut weight = 0;
@@ -99,6 +100,16 @@ impl MemorySource {
             return Ok(Some(Read::Progress(position(core.end))));
         }
         Ok(None)
+    }
+}
+
+impl Core {
+    /// Refuses tables that were altered and are not accepted yet.
+    fn unaltered<'a>(&self, mut tables: impl Iterator<Item = &'a TableId>) -> Result<()> {
+        match tables.find(|table| self.altered.contains(*table)) {
+            Some(table) => Err(Error::new(ErrorKind::SchemaChanged, "the table was altered").at_table(table)),
+            None => Ok(()),
+        }
     }
 }
 
@@ -152,8 +163,16 @@ impl Source for MemorySource {
         self.ask(|core| tables.iter().map(|name| schema(core, name)).collect())
     }
 
+    async fn accept(&mut self, tables: &[TableId]) -> Result<()> {
+        self.ask(|core| {
+            core.altered.retain(|table| !tables.contains(table));
+            Ok(())
+        })
+    }
+
     async fn hold(&mut self, tables: &[Arc<TableSchema>]) -> Result<Position> {
         self.ask(|core| {
+            core.unaltered(tables.iter().map(|table| &table.table))?;
             if let Some(missing) = tables.iter().find(|table| !core.tables.contains_key(&table.table)) {
                 return Err(table_missing(&missing.table));
             }

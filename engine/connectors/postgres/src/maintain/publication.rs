@@ -11,7 +11,7 @@ use serde::{Deserialize, Serialize};
 use sluice_types::{Error, ErrorKind, Result, TableId, Visibility};
 use tokio_postgres::{Row, ToStatement};
 
-use super::Keep;
+use super::{Keep, altered};
 use crate::config::Server;
 use crate::connection::Session;
 use crate::delivered::visibility;
@@ -22,10 +22,21 @@ use crate::schema::{self, Seen, Table};
 /// What transactions see now, and the publication `$1` as they see it: whether it is there or not, one row.
 pub(crate) const LOOK: &str = "\
     SELECT pg_catalog.pg_current_snapshot()::text, p.oid::text || '/' || p.xmin::text, \
-           pg_catalog.obj_description(p.oid, 'pg_publication'), \
            ARRAY(SELECT r.prrelid FROM pg_catalog.pg_publication_rel r WHERE r.prpubid = p.oid ORDER BY r.oid), \
            ARRAY(SELECT r.oid FROM pg_catalog.pg_publication_rel r WHERE r.prpubid = p.oid ORDER BY r.oid) \
     FROM (SELECT) one LEFT JOIN pg_catalog.pg_publication p ON p.pubname = $1";
+
+/// The same, and what is remembered of it: that grows with the number of tables.
+fn look_with_memory() -> String {
+    format!(
+        "SELECT look.*, (SELECT pg_catalog.obj_description(p.oid, 'pg_publication') \
+                         FROM pg_catalog.pg_publication p WHERE p.pubname = $1) \
+         FROM ({LOOK}) look(visible, identity, tables, members)"
+    )
+}
+
+/// What is tried where the publication is written.
+const CHANGE: &str = "the publication could not be changed";
 
 /// One look.
 pub(crate) struct Look {
@@ -69,21 +80,16 @@ pub(super) struct Captured {
     /// As what it is captured. Without it: by a version that did not note it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub seen: Option<Seen>,
-    /// As what somebody was told that it is now. If it still is when the line is started again, that was decided.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub told: Option<Seen>,
 }
 
 impl Captured {
-    /// Takes a table as it is now. `false`: it was altered, and nobody was told yet; the next time it is taken.
+    /// Takes a table as it is now, if that is no other than what it is captured as. Says whether it is.
     pub fn take(&mut self, now: &Seen) -> bool {
         let altered = self.seen.as_ref().is_some_and(|seen| seen.is_altered_to(now));
-        if altered && self.told.as_ref() != Some(now) {
-            self.told = Some(now.clone());
-            return false;
+        if !altered {
+            self.seen = Some(now.clone());
         }
-        (self.seen, self.told) = (Some(now.clone()), None);
-        true
+        !altered
     }
 }
 
@@ -104,7 +110,7 @@ pub(crate) struct Capture {
 }
 
 impl Look {
-    /// Looks at the publication of this name by the statement [`LOOK`].
+    /// Looks at the publication of this name by the statement [`LOOK`], or one that begins like it.
     pub async fn at<S: ?Sized + ToStatement>(
         server: &Server,
         session: &Session,
@@ -120,8 +126,9 @@ impl Look {
 impl Publication {
     fn of(row: &Row) -> Option<Self> {
         let identity = row.get::<_, Option<String>>(1)?;
-        let memory = row.get::<_, Option<&str>>(2).and_then(|text| serde_json::from_str(text).ok());
-        let (tables, numbers): (Vec<u32>, Vec<u32>) = (row.get(3), row.get(4));
+        let (tables, numbers): (Vec<u32>, Vec<u32>) = (row.get(2), row.get(3));
+        let memory = row.try_get::<_, Option<&str>>(4).ok().flatten();
+        let memory = memory.and_then(|text| serde_json::from_str(text).ok());
         Some(Publication { identity, members: tables.into_iter().zip(numbers).collect(), memory })
     }
 
@@ -152,7 +159,7 @@ impl Publication {
             })?;
             memory.tables.insert(name.clone(), {
                 let seen = Some(seen.clone());
-                Captured { oid: *oid, member: *member, anew: None, seen, told: None }
+                Captured { oid: *oid, member: *member, anew: None, seen }
             });
         }
         Ok(())
@@ -179,7 +186,7 @@ impl Capture {
     /// Proves that everything up to now is in the stream.
     pub fn verify(&self, found: Option<&Publication>) -> Result<()> {
         let Some(found) = found.filter(|found| found.identity == self.publication) else {
-            return Err(altered());
+            return Err(publication_altered());
         };
         match self.tables.iter().find(|(_, captured)| !found.still_has(captured)) {
             Some((table, _)) => Err(taken_out(table)),
@@ -188,7 +195,7 @@ impl Capture {
     }
 }
 
-fn altered() -> Error {
+fn publication_altered() -> Error {
     let what = "the publication was dropped or altered by somebody else, and what was changed meanwhile may not be in the stream";
     Error::new(ErrorKind::CaptureBroken, what)
         .remedy("sluice resnapshot PIPELINE, then sluice resume PIPELINE: slot and publication are made anew")
@@ -206,12 +213,12 @@ pub(super) fn taken_out(table: &TableId) -> Error {
 impl Keep<'_> {
     /// The line's publication.
     pub(super) async fn publication(&self) -> Result<Option<Publication>> {
-        Ok(Look::at(self.server, self.session, LOOK, self.name).await?.publication)
+        Ok(Look::at(self.server, self.session, &look_with_memory(), self.name).await?.publication)
     }
 
     /// Proves that everything up to now is in the stream.
     pub async fn verify(&self, capture: &Capture) -> Result<()> {
-        capture.verify(self.publication().await?.as_ref())
+        capture.verify(Look::at(self.server, self.session, LOOK, self.name).await?.publication.as_ref())
     }
 
     /// Remembers that tables are read from their start from now on.
@@ -221,11 +228,11 @@ impl Keep<'_> {
         let failed = self.failed("the end of the log can't be read");
         let at: String = self.session.query_one(END, &[]).await.map_err(failed)?.get(0);
         let (_, mut memory) =
-            self.publication().await?.and_then(Publication::remembered).ok_or_else(altered)?;
+            self.publication().await?.and_then(Publication::remembered).ok_or_else(publication_altered)?;
         for table in schema::load(self.server, self.session, tables).await?.into_iter().flatten() {
             if let Some(captured) = memory.tables.get_mut(&table.id.to_string()) {
                 captured.anew = Some(Anew { at: at.clone(), shape: table.shape() });
-                (captured.seen, captured.told) = (Some(table.seen.clone()), None);
+                captured.seen = Some(table.seen.clone());
             }
         }
         self.remember(&memory).await?;
@@ -246,24 +253,71 @@ impl Keep<'_> {
         memory: &mut Memory,
         added: &[(String, u32, Seen)],
     ) -> Result<()> {
-        const WHAT: &str = "the publication could not be changed";
-        self.run("BEGIN", WHAT).await?;
-        let changed = async {
-            self.run(sql, WHAT).await?;
+        self.transaction(async {
+            self.run(sql, CHANGE).await?;
             let publication = self.publication().await?;
             let gone =
                 || Error::new(ErrorKind::Busy, "the publication was dropped while the line was starting");
             publication.ok_or_else(gone)?.remember_in(memory, added)?;
-            self.run(&self.comment(memory)?, WHAT).await
-        };
-        match changed.await {
-            Ok(()) => self.run("COMMIT", WHAT).await,
+            self.run(&self.comment(memory)?, CHANGE).await
+        })
+        .await
+    }
+
+    /// Looks whether a captured table was altered since it was taken ([`Captured::take`]): `schema-changed` then. What was done to
+    /// others that leaves rows as they were is remembered, so that it does not add up with what is done to them later.
+    pub async fn look_at_tables(&self, capture: &mut Capture) -> Result<()> {
+        let oids: Vec<u32> = capture.tables.iter().map(|(_, captured)| captured.oid).collect();
+        let found = schema::seen(self.server, self.session, &oids).await?;
+        let mut moved = Vec::new();
+        for (table, captured) in &mut capture.tables {
+            // One that is gone is missed elsewhere: with it went its membership.
+            let Some(now) = found.get(&captured.oid) else { continue };
+            let before = captured.clone();
+            if !captured.take(now) {
+                return Err(altered(table));
+            }
+            if *captured != before {
+                moved.push((table.to_string(), before, captured.clone()));
+            }
+        }
+        if moved.is_empty() {
+            return Ok(());
+        }
+        self.transaction(async {
+            // As it is by now: another session of the line may have remembered something else.
+            let Some((_, mut memory)) = self.publication().await?.and_then(Publication::remembered) else {
+                return Ok(());
+            };
+            for (name, before, now) in moved {
+                if let Some(known) = memory.tables.get_mut(&name).filter(|known| **known == before) {
+                    *known = now;
+                }
+            }
+            self.run(&self.comment(&memory)?, CHANGE).await
+        })
+        .await
+    }
+
+    /// All of it or nothing, and nobody else of this line's at the same time.
+    async fn transaction(&self, work: impl Future<Output = Result<()>>) -> Result<()> {
+        self.run(&format!("BEGIN ISOLATION LEVEL READ COMMITTED; {}", self.lock()), CHANGE).await?;
+        match work.await {
+            Ok(()) => self.run("COMMIT", CHANGE).await,
             Err(error) => {
                 // A session that can't even do this is of no use to anybody.
-                drop(self.run("ROLLBACK", WHAT).await);
+                drop(self.run("ROLLBACK", CHANGE).await);
                 Err(error)
             }
         }
+    }
+
+    /// Whoever writes what is remembered of the publication holds this until its transaction ends.
+    pub(super) fn lock(&self) -> String {
+        format!(
+            "SELECT pg_catalog.pg_advisory_xact_lock(pg_catalog.hashtextextended({}, 0));",
+            literal(self.name)
+        )
     }
 }
 
@@ -298,7 +352,7 @@ mod tests {
     }
 
     #[test]
-    fn an_altered_table_is_told_once() {
+    fn an_altered_table_is_not_taken() {
         let seen = |layout: &str, file: &str, columns: &str| Seen {
             layout: layout.into(),
             file: file.into(),
@@ -312,15 +366,18 @@ mod tests {
             (seen("a", "2", "y"), true),  // ALTER COLUMN TYPE text USING upper(c)
             (seen("b", "1", "x"), true),
         ] {
-            let mut captured =
-                Captured { oid: 7, member: 70, anew: None, seen: Some(before.clone()), told: None };
-            assert_eq!(captured.take(&now), !altered, "{now:?}");
-            let mut again = captured.clone();
-            assert!(again.take(&now), "once");
-            assert_eq!((again.seen, again.told), (Some(now), None));
-            assert!(!captured.take(&seen("c", "3", "z")), "told of another change");
+            let mut captured = Captured { oid: 7, member: 70, anew: None, seen: Some(before.clone()) };
+            for _ in 0..2 {
+                assert_eq!(captured.take(&now), !altered, "{now:?}");
+            }
+            assert_eq!(captured.seen.as_ref(), Some(if altered { &before } else { &now }));
         }
-        let mut old = Captured { oid: 7, member: 70, anew: None, seen: None, told: None };
+        let mut captured = Captured { oid: 7, member: 70, anew: None, seen: Some(before.clone()) };
+        assert!(
+            captured.take(&seen("a", "2", "x")) && captured.take(&seen("a", "2", "y")),
+            "one after the other"
+        );
+        let mut old = Captured { oid: 7, member: 70, anew: None, seen: None };
         assert!(old.take(&before), "a version before this one did not note it");
     }
 

@@ -46,6 +46,7 @@ fn followed(relation: &Relation) -> Followed {
         columns,
         generated: vec![],
         key: vec![0],
+        unique: vec![],
         seen: Default::default(),
     };
     let schema = std::sync::Arc::new(table.schema("d"));

@@ -190,7 +190,6 @@ impl PostgresSource {
         tokio::spawn(keeper.run());
         let setup = Setup {
             server: self.server.clone(),
-            name: self.name.clone(),
             runtime: tokio::runtime::Handle::current(),
             superseded: tables
                 .iter()

@@ -3,10 +3,10 @@
 use std::time::Duration;
 
 use sluice_servers::{Postgres, PostgresOptions};
-use sluice_types::ports::ReadLimits;
+use sluice_types::ports::{Read, ReadLimits};
 use sluice_types::{ErrorKind, KeyRange};
 
-use crate::follow::{Follow, shown};
+use crate::follow::{Follow, LIMITS, shown};
 use crate::harness::Place;
 
 async fn events(follow: &mut Follow) -> Vec<String> {
@@ -24,7 +24,7 @@ async fn rows_of_a_retyped_column_are_left_out_once_the_table_is_read_anew() {
     // In the very transaction that alters it, too.
     place.sql("BEGIN; DELETE FROM t WHERE id = 9; INSERT INTO t VALUES (2, 'y'); ALTER TABLE t ALTER a TYPE int USING 5; COMMIT");
     place.sql("INSERT INTO t VALUES (3, 7)");
-    Follow::told(&place, &["t"]).await;
+    Follow::accepted(&place, &["t"]).await;
     for _ in 0..2 {
         let mut refused = Follow::resume(&place, "p", &["t"], Some(at.clone())).await.unwrap();
         let error = refused.try_events().await.unwrap_err();
@@ -42,13 +42,13 @@ async fn rows_of_a_retyped_column_are_left_out_once_the_table_is_read_anew() {
     place.sql("ALTER TABLE t ALTER a TYPE text");
     place.sql("INSERT INTO t VALUES (4, 'later')");
     place.sql("ALTER TABLE t ALTER a TYPE int USING 6");
-    Follow::told(&place, &["t"]).await;
+    Follow::accepted(&place, &["t"]).await;
     let mut refused = Follow::resume(&place, "p", &["t"], Some(at.clone())).await.unwrap();
     assert_eq!(refused.try_events().await.unwrap_err().kind(), ErrorKind::SchemaChanged);
     drop(refused);
     // Nor what was made before, when the table has changed once more since it was read.
     place.sql("ALTER TABLE t ALTER a TYPE text");
-    Follow::told(&place, &["t"]).await;
+    Follow::accepted(&place, &["t"]).await;
     let mut refused = Follow::resume(&place, "p", &["t"], Some(at.clone())).await.unwrap();
     assert_eq!(refused.try_events().await.unwrap_err().kind(), ErrorKind::SchemaChanged);
     drop(refused);
@@ -71,7 +71,7 @@ async fn a_streamed_transaction_and_an_identity_of_before_are_left_out_too() {
         "ALTER TABLE t DROP CONSTRAINT t_pkey, ALTER code TYPE int USING code::int, ADD PRIMARY KEY (code)",
     );
     place.sql("INSERT INTO t VALUES (0, 5000, 'new')");
-    Follow::told(&place, &["t", "u"]).await;
+    Follow::accepted(&place, &["t", "u"]).await;
     let mut refused = Follow::resume(&place, "p", &["t", "u"], Some(at.clone())).await.unwrap();
     assert_eq!(refused.try_events().await.unwrap_err().kind(), ErrorKind::SchemaChanged);
     drop(refused);
@@ -81,7 +81,7 @@ async fn a_streamed_transaction_and_an_identity_of_before_are_left_out_too() {
 
 /// None of this is in the log, or not so that it could be told from what was before.
 #[tokio::test(flavor = "multi_thread")]
-async fn whatever_gives_rows_other_values_is_told_once_when_the_line_starts() {
+async fn whatever_gives_rows_other_values_is_told_when_the_line_starts() {
     let place = Place::start();
     place.sql("CREATE TABLE t(id int PRIMARY KEY, n numeric(10,4), c text, i int); INSERT INTO t VALUES (1, 1.2345, 'x', 7)");
     drop(Follow::start(&place, &["t"]).await);
@@ -105,13 +105,79 @@ async fn whatever_gives_rows_other_values_is_told_once_when_the_line_starts() {
         "RENAME c TO d",
     ] {
         place.sql(&format!("ALTER TABLE t {altered}"));
-        Follow::told(&place, &["t"]).await;
+        Follow::accepted(&place, &["t"]).await;
         Follow::resume(&place, "p", &["t"], None).await.unwrap_or_else(|error| panic!("{altered}: {error}"));
     }
-    // Who has a table read again knows what happened to it.
-    place.sql("ALTER TABLE t ALTER d TYPE text USING lower(d)");
+}
+
+/// What was told is not forgotten by what somebody does about another table, nor by taking a table's capture away.
+#[tokio::test(flavor = "multi_thread")]
+async fn each_altered_table_is_decided_by_itself() {
+    let place = Place::start();
+    place.sql("CREATE TABLE t(id int PRIMARY KEY, c text); CREATE TABLE u(id int PRIMARY KEY, c text)");
+    drop(Follow::start(&place, &["t", "u"]).await);
+    place.sql(
+        "ALTER TABLE t ALTER c TYPE text USING upper(c); ALTER TABLE u ALTER c TYPE text USING upper(c)",
+    );
+    let told =
+        async || Follow::resume(&place, "p", &["t", "u"], None).await.err().map(|error| error.to_string());
+    assert!(told().await.unwrap().contains("public.t"));
+    Follow::accept(&place, &["t"]).await;
+    assert!(told().await.unwrap().contains("public.u"));
     let mut source = place.endpoint().source(&crate::harness::line("p")).await.unwrap();
-    source.detach(&[sluice_types::TableId::new("public", "t")]).await.unwrap();
+    source.detach(&[sluice_types::TableId::new("public", "u")]).await.unwrap();
+    assert!(told().await.unwrap().contains("public.u"));
+    Follow::accept(&place, &["u"]).await;
+    assert_eq!(told().await, None);
+}
+
+/// None of its rows comes by the stream, and no row that comes looks other than before.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_table_that_is_written_anew_while_it_is_followed() {
+    for (made, altered) in [
+        ("PRIMARY KEY (id))", "ALTER TABLE t ALTER c TYPE text USING upper(c)"),
+        ("PRIMARY KEY (id))", "ALTER TABLE t DROP c, ADD c text DEFAULT 'new'"),
+        (
+            "PRIMARY KEY (id)) PARTITION BY LIST (id); CREATE TABLE t1 PARTITION OF t FOR VALUES IN (1)",
+            "ALTER TABLE t ALTER c TYPE text USING upper(c)",
+        ),
+    ] {
+        let place = Place::start();
+        place.sql(&format!("CREATE TABLE t(id int, c text, {made}; INSERT INTO t VALUES (1, 'x')"));
+        let mut follow = Follow::on(place.busy_endpoint(), "p", &["t"], None).await.unwrap();
+        place.sql(altered);
+        let error = loop {
+            match follow.next(&LIMITS).await {
+                Ok(read) => assert!(matches!(read, Read::Progress(_)), "{altered}"),
+                Err(error) => break error,
+            }
+        };
+        assert_eq!(error.kind(), ErrorKind::SchemaChanged, "{altered}: {error}");
+        drop(follow);
+        Follow::accepted(&place, &["t"]).await;
+        Follow::resume(&place, "p", &["t"], None).await.unwrap();
+    }
+}
+
+/// What leaves rows as they were does not add up over the time that a line runs.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_table_that_is_emptied_and_later_gets_a_default() {
+    let place = Place::start();
+    place.sql("CREATE TABLE t(id int PRIMARY KEY, c text)");
+    let remembered =
+        || place.sql("SELECT obj_description(oid, 'pg_publication') FROM pg_publication")[0][0].clone();
+    let follow = Follow::on(place.busy_endpoint(), "p", &["t"], None).await.unwrap();
+    let before = remembered();
+    place.sql("TRUNCATE t");
+    for tries in 0.. {
+        if remembered() != before {
+            break;
+        }
+        assert!(tries < 3_000, "it is not remembered where the rows are now");
+        tokio::time::sleep(Duration::from_millis(10)).await;
+    }
+    place.sql("ALTER TABLE t ALTER c SET DEFAULT 'd'");
+    drop(follow);
     Follow::resume(&place, "p", &["t"], None).await.unwrap();
 }
 
@@ -123,7 +189,7 @@ async fn a_chunk_that_waits_for_an_alter_does_not_take_the_table_for_empty() {
     for (altered, rows) in
         [("ALTER TABLE t ADD u uuid DEFAULT gen_random_uuid()", None), ("VACUUM FULL t", Some(100))]
     {
-        drop(Follow::resume(&place, "p", &["t"], None).await);
+        Follow::accept(&place, &["t"]).await;
         let mut follow = Follow::resume(&place, "p", &["t"], None).await.unwrap();
         let mut chunks = follow.source.chunks().await.unwrap();
         let table = follow.schemas[0].clone();
@@ -168,6 +234,7 @@ async fn a_chunk_of_another_type_is_not_read_by_the_old_one() {
     assert_eq!(chunk.unwrap_err().kind(), ErrorKind::SchemaChanged);
     assert_eq!(follow.source.reread(&table, &keys).await.unwrap_err().kind(), ErrorKind::SchemaChanged);
     drop(follow);
-    // It was told: what it is now was decided.
+    // Whoever reads it says so, and nobody has decided anything by that.
+    Follow::accepted(&place, &["t"]).await;
     Follow::resume(&place, "p", &["t"], None).await.unwrap();
 }

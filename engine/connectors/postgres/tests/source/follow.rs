@@ -35,11 +35,25 @@ impl Follow {
         Self::on(place.endpoint(), pipeline, tables, from).await
     }
 
-    /// A line that finds its tables altered says so, once.
+    /// A line that finds its tables altered says so, however often it is started.
     pub async fn told(place: &Place, tables: &[&str]) {
-        let told = Self::resume(place, "p", tables, None).await.err();
-        let told = told.map(|error| error.kind());
-        assert_eq!(told, Some(sluice_types::ErrorKind::SchemaChanged), "nobody was told");
+        for _ in 0..2 {
+            let told = Self::resume(place, "p", tables, None).await.err();
+            let told = told.map(|error| error.kind());
+            assert_eq!(told, Some(sluice_types::ErrorKind::SchemaChanged), "nobody was told");
+        }
+    }
+
+    /// And somebody decides that it goes on.
+    pub async fn accepted(place: &Place, tables: &[&str]) {
+        Self::told(place, tables).await;
+        Self::accept(place, tables).await;
+    }
+
+    /// These tables go on as they are.
+    pub async fn accept(place: &Place, tables: &[&str]) {
+        let tables: Vec<TableId> = tables.iter().map(|name| TableId::new("", name)).collect();
+        place.endpoint().source(&line("p")).await.unwrap().accept(&tables).await.unwrap();
     }
 
     /// The same of a database that is configured otherwise.

@@ -72,6 +72,11 @@ impl Place {
         endpoint_with(json!({ "url": self.server.url(DATABASE) }))
     }
 
+    /// That looks after its lines every second.
+    pub fn busy_endpoint(&self) -> Arc<dyn Endpoint> {
+        endpoint_with(json!({ "url": self.server.url(DATABASE), "heartbeat_secs": 1 }))
+    }
+
     #[track_caller]
     pub fn sql(&self, sql: &str) -> Vec<Vec<Option<String>>> {
         self.server.sql(DATABASE, sql)
