@@ -133,3 +133,24 @@ fn delete_leaves_nothing_behind_in_the_source() {
     assert_eq!(kept, 1, "the target's rows stay");
     serve.stop();
 }
+
+/// Without a service: what is not captured while the tables are let go is read again, whoever resumes it and however.
+#[test]
+fn tables_that_were_let_go_are_read_again_without_a_service_too() {
+    let site = site();
+    site.sluice(&["sync"]).ended_with(0);
+    for resume in [true, false] {
+        site.sluice(&["pause", "copy", "--ddl"]).ended_with(0);
+        source(&site, "ALTER TABLE events RENAME TO before; ALTER TABLE before RENAME TO events");
+        source(
+            &site,
+            "INSERT INTO events (body, extra) VALUES ('meanwhile', 'y'); DELETE FROM events WHERE body = 'first'",
+        );
+        if resume {
+            site.sluice(&["resume", "copy"]).ended_with(0);
+        }
+        site.sluice(&["sync"]).ended_with(0);
+        equal(&site.source(), QUERY, &site.target(), QUERY)
+            .unwrap_or_else(|differ| panic!("resume: {resume}: {differ}"));
+    }
+}
