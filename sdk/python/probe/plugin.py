@@ -55,7 +55,7 @@ class Probe:
             table.rename(name, to)
         for name in config.texts("drop", []):
             table.drop(name)
-        if config.flag("no_before_images", False):
+        if config.flag("no-before-images", False):
             table.no_before_images()
         if config.flag("selects", False) or self.action in misbehave.SELECTS:
             table.selects()

@@ -137,6 +137,26 @@ class Rows(unittest.TestCase):
         with self.assertRaisesRegex(Misuse, "column `id` is text and can't be set to int"):
             Opened(Careless, PEOPLE, {"retype": True}).transform([(5, "", "", "")])
 
+    def test_what_the_host_would_not_take_is_said_or_cut(self):
+        class Refuses:
+            def open(self, table, config):
+                self.id, self.vip = table.edit("id"), table.route("vip")
+
+            def row(self, row):
+                if row[self.id] == 0:
+                    raise Reject("é" * 1000 + "\ud800")
+                if row[self.id] == 1:
+                    raise Reject("why", "id")
+                row.route = "vip"
+
+        opened = Opened(Refuses, PEOPLE)
+        message = opened.transform([(0, "", "", "")]).rejects[0].message
+        self.assertEqual(len(message.encode()), 1024)
+        with self.assertRaisesRegex(Misuse, "takes what open.. got from the table, not 'id'"):
+            opened.transform([(1, "", "", "")])
+        with self.assertRaisesRegex(Misuse, "routes are integers from 0 to 1"):
+            opened.transform([(2, "", "", "")])
+
     def test_an_exception_is_told_with_its_way(self):
         def tidy(values):
             return values["boom é"]

@@ -9,7 +9,7 @@ from uuid import UUID
 from sluice import ABSENT, Beyond, parse_decimal, parse_integer
 from sluice._table import Slot
 from sluice._values import TYPES, Misuse, decode, encode
-from wit_world.imports.types import Column
+from wit_world.imports.types import Blobs, Column, Strings
 
 MOMENT = datetime(2026, 11, 23, 17, 1, 2, 345678)
 TEXTS = ["", "a", "é€😀", "a\0b", "\0"]
@@ -33,7 +33,8 @@ VALUES = {
 class Values(unittest.TestCase):
     def crossing(self, word, values):
         slot = Slot(0, "c", word)
-        state, data = encode(slot, values)
+        state, data = encode(slot, tuple(values))
+        self.assertIn(type(data.value), (list, bytes, Strings, Blobs), word)
         return decode(Column(0, state, data), word, len(values))
 
     def test_every_type_comes_back(self):

@@ -21,7 +21,7 @@ from wit_world.imports import types as wit
 
 from sluice import _plugin
 from sluice._config import Config, Mistake
-from sluice._rows import Opened
+from sluice._rows import Opened, printable
 from sluice._table import Table
 from sluice._values import Misuse
 
@@ -86,7 +86,7 @@ def of(module, name, version):
             _seal()
             opened, mistakes = open_table(cls, table, config)
             if mistakes:
-                raise Err([wit.ConfigError(mistake.at, mistake.message) for mistake in mistakes])
+                raise Err([wit.ConfigError(mistake.at, printable(mistake.message)) for mistake in mistakes])
             if opened is None:
                 return None
             tables[handle] = opened
@@ -99,7 +99,7 @@ def of(module, name, version):
             try:
                 return tables[handle].transform(batch)
             except BaseException as error:  # whatever the plugin does
-                raise Err(told(error)) from None
+                raise Err(printable(told(error))) from None
 
     return Transformer
 

@@ -5,10 +5,26 @@ from itertools import repeat
 from wit_world.exports import transformer as contract
 from wit_world.imports import types as wit
 
-from sluice._table import FIRST
+from sluice._table import FIRST, Column
 from sluice._values import ABSENT, UNSET, Misuse, decode, encode
 
+# The host takes no longer message with an event.
+MESSAGE_BYTES = 1 << 10
+
 KINDS = ("snapshot", "insert", "before", "after", "delete")
+
+
+def printable(text):
+    """Text as the host takes it. What it doesn't take would end the instance: half of a surrogate pair, or too much."""
+    return text.encode("utf-8", "replace")[:MESSAGE_BYTES].decode("utf-8", "ignore")
+
+
+def numbers(what, values, most):
+    """Numbers as the host takes them."""
+    values = list(values)
+    if not set(map(type, values)) <= {int} or values and (min(values) < 0 or max(values) > most):
+        raise Misuse(f"{what} are integers from 0 to {most}")
+    return values
 
 
 class Reject(Exception):
@@ -20,7 +36,9 @@ class Reject(Exception):
         self.why, self.column = str(why), column
 
     def at(self, row):
-        return contract.RowError(row, None if self.column is None else self.column.index, self.why)
+        if self.column is not None and not isinstance(self.column, Column):
+            raise Misuse(f"Reject(why, column) takes what open() got from the table, not {self.column!r:.100}")
+        return contract.RowError(row, None if self.column is None else self.column.index, printable(self.why))
 
 
 class _Drop:
@@ -129,10 +147,10 @@ class Opened:
         if self.changes_kinds:
             output.kinds = bytes(ended[0])
         if self.routes:
-            output.routes = list(ended[1])
+            output.routes = numbers("routes", ended[1], self.routes)
         for place, slot in self.written:
             values = ended[place]
-            if place - FIRST < len(self.slots) and slot.reads is None:
+            if slot.reads is None:
                 values = self.filled(slot, values, ended)
             state, data = encode(slot, values)
             output.columns.append(wit.Column(slot.index, state, data))
@@ -193,11 +211,11 @@ class Batch:
 
     def select(self, images):
         """Keeps these images (numbers, never descending; repeated for copies). Needs `table.selects()`."""
-        self.selected = list(images)
+        self.selected = numbers("selected images", images, len(self) - 1)
 
     def send_to(self, routes):
         """The route of each image that is kept: 0, or what `table.route(name)` gave."""
-        self.routes = list(routes)
+        self.routes = numbers("routes", routes, self._opened.routes)
 
     def turn_into(self, kinds):
         """The kind of each image that is kept. Needs `table.changes_kinds()`."""
@@ -211,6 +229,7 @@ class Batch:
         output = contract.Output([], self.selected, self.new_kinds or b"", self.routes or [], self._rejects)
         rows = self._batch.rows if self.selected is None else len(self.selected)
         for slot, values in self._written.values():
+            values = list(values)
             if len(values) != rows:
                 raise Misuse(f"column `{slot.name}` was set to {len(values)} values, where there are {rows} rows")
             state, data = encode(slot, values)

@@ -272,12 +272,14 @@ class _Type:
         self.decode, self.encode, self.nothing = decode, encode, nothing
 
 
+# The bindings take lists, and end the instance over a tuple.
+
 def _int64(slot, values):
-    return wit.ColumnData_Ints(_ranged(slot, values, -2**63, 2**63 - 1))
+    return wit.ColumnData_Ints(list(_ranged(slot, values, -2**63, 2**63 - 1)))
 
 
 def _uint64(slot, values):
-    return wit.ColumnData_Uints(_ranged(slot, values, 0, 2**64 - 1))
+    return wit.ColumnData_Uints(list(_ranged(slot, values, 0, 2**64 - 1)))
 
 
 _TEXT = _Type(_split, _join, "")
