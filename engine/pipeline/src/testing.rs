@@ -15,6 +15,7 @@ pub(crate) fn schema(name: &str) -> Arc<TableSchema> {
         version: 1,
         columns: vec![column("id", ColumnType::Int64, 0), column("v", ColumnType::Text, 1)],
         key: vec![0],
+        before_images: true,
     })
 }
 

@@ -127,10 +127,8 @@ impl Checker<'_> {
         for pipeline in self.config.pipelines.values() {
             // One step at a time, so that a missing plugin doesn't hide the next.
             for step in pipeline.tables.iter().flat_map(|rule| &rule.steps) {
-                let spec = ChainSpec {
-                    tables: BTreeMap::from([(TableId::new("", "any"), vec![step.clone()])]),
-                    complete_before_images: true,
-                };
+                let spec =
+                    ChainSpec { tables: BTreeMap::from([(TableId::new("", "any"), vec![step.clone()])]) };
                 if let Err(error) = host.chains(&pipeline.id, spec).await {
                     self.findings.extend(findings_of(&error, &step.path));
                 }
@@ -244,7 +242,7 @@ impl Checker<'_> {
         for (table, steps) in &line.chain.tables {
             for step in steps {
                 let tables = BTreeMap::from([(table.clone(), vec![step.clone()])]);
-                let Err(error) = host.chains(id, ChainSpec { tables, ..spec.clone() }).await else {
+                let Err(error) = host.chains(id, ChainSpec { tables }).await else {
                     continue;
                 };
                 refused.insert(table.clone());

@@ -197,6 +197,9 @@ pub struct TableSchema {
     pub columns: Vec<Column>,
     /// The key, as indexes into `columns` in the key's own order. Never empty once the line runs.
     pub key: Vec<u32>,
+    /// Every update and delete of the source's table brings a complete before image. `false` where that is not known.
+    #[serde(default)]
+    pub before_images: bool,
 }
 
 impl TableSchema {

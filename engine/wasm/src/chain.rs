@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, HashSet};
 use std::sync::Arc;
 
 use sluice_types::ports::{Opened, Rejection};
-use sluice_types::{Error, ErrorKind, Event, Result, Row, TableId, TableSchema, Value};
+use sluice_types::{Change, Error, ErrorKind, Event, Result, Row, TableId, TableSchema, Value};
 
 use crate::inspect::StepLineage;
 use crate::instance::Instances;
@@ -18,6 +18,8 @@ pub(crate) struct TableChain {
     steps: Vec<Step>,
     outputs: Vec<Arc<TableSchema>>,
     slots: usize,
+    /// Of any step ([`crate::plan::CheckedPlan::relies_on_before`]).
+    relies_on_before: bool,
 }
 
 /// What a chain made of the events of its table, each with the place that the event it came from had.
@@ -35,12 +37,11 @@ impl TableChain {
     /// Those of the first step that can't be opened; the steps behind it can't be known.
     pub(crate) fn open(
         versions: &[StepVersion],
-        complete_before_images: bool,
         source: &Arc<TableSchema>,
         entry: &Arc<TableSchema>,
         instances: &mut Instances,
     ) -> Result<TableChain> {
-        let first = StepInput::first(source, entry, complete_before_images);
+        let first = StepInput::first(source, entry);
         let slots = first.slots;
         let mut steps: Vec<Step> = Vec::with_capacity(versions.len());
         let mut routes: Vec<Arc<str>> = Vec::new();
@@ -65,7 +66,15 @@ impl TableChain {
         let routed =
             |route: &Arc<str>| Arc::new(TableSchema { table: TableId::parse(route), ..(*default).clone() });
         let outputs = std::iter::once(default.clone()).chain(routes.iter().map(routed)).collect();
-        Ok(TableChain { source: source.clone(), entry: entry.clone(), steps, outputs, slots })
+        let relies_on_before = steps.iter().filter_map(Step::plan).any(|plan| plan.relies_on_before);
+        Ok(TableChain {
+            source: source.clone(),
+            entry: entry.clone(),
+            steps,
+            outputs,
+            slots,
+            relies_on_before,
+        })
     }
 
     pub(crate) fn opened(&self) -> Opened {
@@ -90,6 +99,12 @@ impl TableChain {
         mut events: Vec<Event>,
         instances: &mut Instances,
     ) -> Result<Flow, (Vec<Event>, Error)> {
+        if self.relies_on_before
+            && let Some(event) = events.iter().find(|event| !self.has_whole_before(event))
+        {
+            let error = partial_before(event);
+            return Err((events, error));
+        }
         for event in &mut events {
             event.change.images_mut().for_each(|row| fit(row, self.slots));
         }
@@ -100,6 +115,19 @@ impl TableChain {
             }
         }
         Ok(flow)
+    }
+
+    /// Whether the image before is as the chain was promised it: a log that is written otherwise by now may still hold changes of
+    /// before that.
+    fn has_whole_before(&self, event: &Event) -> bool {
+        let before = match &event.change {
+            Change::Update { before, .. } => before.as_ref(),
+            Change::Delete(before) => Some(before),
+            Change::Snapshot(_) | Change::Insert(_) | Change::Truncate => return true,
+        };
+        before.is_some_and(|before| {
+            self.entry.columns.iter().all(|column| before.get(column.slot).is_present())
+        })
     }
 
     /// The events as they leave.
@@ -156,6 +184,14 @@ impl TableChain {
     }
 }
 
+fn partial_before(event: &Event) -> Error {
+    let what =
+        "a change was made while the log did not keep whole images of before, which the transforms need";
+    Error::new(ErrorKind::SchemaChanged, what)
+        .at_table(&event.source.table)
+        .remedy("Read the table again: sluice resnapshot, then sluice resume")
+}
+
 /// The routes of the steps so far, where the number of every one of them is one of 16 bits.
 fn count_routes(routes: usize, entry: &TableSchema) -> Result<u16> {
     u16::try_from(routes).map_err(|_| {
@@ -208,6 +244,7 @@ mod tests {
             version: 1,
             columns: Vec::new(),
             key: Vec::new(),
+            before_images: false,
         };
         assert_eq!(count_routes(65_535, &table).unwrap(), u16::MAX);
         let error = count_routes(65_536, &table).unwrap_err();

@@ -235,10 +235,11 @@ impl Host {
     ) -> Result<Option<PlanReport>> {
         let plugin = self.inner.loader.load("inspected", component).await?;
         let spec = Arc::new(StepSpec::new("inspected", config, ""));
-        let table = Arc::new(table.clone());
+        // What the plugin plans is asked for, not whether a source's log goes with it.
+        let table = Arc::new(TableSchema { before_images: true, ..table.clone() });
         off_runtime(move || {
             let version = StepVersion { spec, plugin };
-            let input = StepInput::first(&table, &table, true);
+            let input = StepInput::first(&table, &table);
             let step = Step::open(version, input, 0, &mut Instances::new(""))?;
             Ok(step.plan().map(|plan| plan.report.clone()))
         })

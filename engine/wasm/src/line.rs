@@ -114,7 +114,7 @@ pub(crate) struct Prepared {
 
 impl Line {
     pub(crate) fn new(pipeline: PipelineId, spec: ChainSpec, versions: Versions) -> Line {
-        let set = ChainSet::new(&pipeline.0, versions.clone(), spec.complete_before_images);
+        let set = ChainSet::new(&pipeline.0, versions.clone());
         let live = Live { spec: Arc::new(spec), versions, tables: BTreeMap::new(), recent: BTreeMap::new() };
         Line {
             pipeline,
@@ -171,14 +171,13 @@ impl Line {
 pub(crate) struct ChainSet {
     instances: Instances,
     versions: Versions,
-    complete_before_images: bool,
     chains: Vec<TableChain>,
 }
 
 impl ChainSet {
-    pub(crate) fn new(pipeline: &str, versions: Versions, complete_before_images: bool) -> ChainSet {
+    pub(crate) fn new(pipeline: &str, versions: Versions) -> ChainSet {
         let instances = Instances::new(pipeline);
-        ChainSet { instances, versions, complete_before_images, chains: Vec::new() }
+        ChainSet { instances, versions, chains: Vec::new() }
     }
 
     /// Opens a table's chain; one that is open on the same shape stays.
@@ -192,8 +191,7 @@ impl ChainSet {
             }
         }
         let versions = self.versions.get(&source.table).map_or(&[][..], Vec::as_slice);
-        let chain =
-            TableChain::open(versions, self.complete_before_images, source, entry, &mut self.instances)?;
+        let chain = TableChain::open(versions, source, entry, &mut self.instances)?;
         if let Some(at) = before {
             self.chains.swap_remove(at).close(&mut self.instances);
         }

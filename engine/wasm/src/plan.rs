@@ -21,6 +21,8 @@ pub(crate) struct StepInput {
     pub(crate) slots: usize,
     /// What is known of each column, by index.
     pub(crate) facts: Vec<Facts>,
+    /// Every image before holds all columns.
+    pub(crate) whole_before: bool,
 }
 
 /// What is known of a column, for keys and verification.
@@ -28,24 +30,18 @@ pub(crate) struct StepInput {
 pub(crate) struct Facts {
     /// The same source row always gives the same value.
     pub(crate) deterministic: bool,
-    /// Every before image of the source allows to compute it.
-    pub(crate) in_before: bool,
+    /// It is computed from columns of the source's key alone, which every image before has.
+    pub(crate) from_key: bool,
 }
 
 impl StepInput {
     /// A table as it enters a chain.
-    pub(crate) fn first(
-        source: &TableSchema,
-        entry: &Arc<TableSchema>,
-        complete_before_images: bool,
-    ) -> StepInput {
+    pub(crate) fn first(source: &TableSchema, entry: &Arc<TableSchema>) -> StepInput {
         let facts = (0..entry.columns.len())
-            .map(|index| Facts {
-                deterministic: true,
-                in_before: complete_before_images || entry.is_key(index),
-            })
+            .map(|index| Facts { deterministic: true, from_key: entry.is_key(index) })
             .collect();
-        StepInput { schema: entry.clone(), slots: source.slots().max(entry.slots()), facts }
+        let slots = source.slots().max(entry.slots());
+        StepInput { schema: entry.clone(), slots, facts, whole_before: source.before_images }
     }
 }
 
@@ -77,6 +73,8 @@ pub(crate) struct CheckedPlan {
     pub(crate) reads: Vec<ReadColumn>,
     /// Their values go behind the row's, in this order.
     pub(crate) writes: Vec<WriteColumn>,
+    /// Where an event goes, or by which key, depends on more of the image before than the source's key.
+    pub(crate) relies_on_before: bool,
     pub(crate) before_images: bool,
     pub(crate) selects: bool,
     pub(crate) changes_kinds: bool,
@@ -161,6 +159,10 @@ pub(crate) fn check(plan: Plan, input: &StepInput, spec: &StepSpec) -> Result<Ch
         _ => Err(checker.findings),
     }
 }
+
+/// What helps where something depends on rows as they were.
+const WHOLE_BEFORE: &str = "Let it depend on columns of the source's key only, or let the source's log keep rows whole as they were \
+     (PostgreSQL: ALTER TABLE ... REPLICA IDENTITY FULL)";
 
 struct Checker<'a> {
     input: &'a StepInput,
@@ -271,8 +273,12 @@ impl Checker<'_> {
                 }
             })
             .collect();
+        let from_key = |index: &u32| self.input.facts[*index as usize].from_key;
+        let key_from_key = output.schema.key.iter().all(|&place| output.facts[place as usize].from_key);
+        let relies_on_before = !key_from_key || !(routes.is_empty() || read.iter().all(from_key));
         Some(CheckedPlan {
             reads,
+            relies_on_before,
             writes,
             before_images,
             selects,
@@ -380,12 +386,14 @@ impl Checker<'_> {
         self.collisions(&columns);
         let key = self.key(write, drop, &places);
         for &place in &key {
-            if !facts[place as usize].deterministic || !facts[place as usize].in_before {
-                self.unsound_key(&columns[place as usize].name, facts[place as usize]);
+            let fact: Facts = facts[place as usize];
+            if !fact.deterministic || !(fact.from_key || self.input.whole_before) {
+                self.unsound_key(&columns[place as usize].name, fact);
             }
         }
         let schema = TableSchema { columns, key, ..(**input).clone() };
-        Some(StepInput { schema: Arc::new(schema), slots: self.input.slots + write.len(), facts })
+        let (slots, whole_before) = (self.input.slots + write.len(), self.input.whole_before);
+        Some(StepInput { schema: Arc::new(schema), slots, facts, whole_before })
     }
 
     fn facts_of(&self, written: &crate::contract::Written) -> Facts {
@@ -394,7 +402,7 @@ impl Checker<'_> {
         };
         Facts {
             deterministic: written.deterministic && from(|facts| facts.deterministic),
-            in_before: from(|facts| facts.in_before),
+            from_key: from(|facts| facts.from_key),
         }
     }
 
@@ -457,7 +465,7 @@ impl Checker<'_> {
         let (what, remedy) = if facts.deterministic {
             (
                 "the image before an update or delete may not hold what it is computed from, so the target's row could not be found",
-                "Compute the key from the source's key only: in this version only a sqlite source delivers all columns as they were",
+                WHOLE_BEFORE,
             )
         } else {
             (
@@ -470,12 +478,12 @@ impl Checker<'_> {
 
     /// A route must be found again for the image before a change, like a key.
     fn computable(&mut self, what: &str, read: &[u32]) {
-        let missing = read.iter().find(|&&index| !self.input.facts[index as usize].in_before);
-        if let Some(&index) = missing {
+        let missing = read.iter().find(|&&index| !self.input.facts[index as usize].from_key);
+        if let Some(&index) = missing.filter(|_| !self.input.whole_before) {
             let name = self.input.schema.columns[index as usize].name.clone();
             self.refuse(
                 format!("{what} of plugin {} may depend on `{name}`, which the image before an update or delete may not hold", self.spec.plugin),
-                "Let it depend on columns of the source's key only: in this version only a sqlite source delivers all columns as they were",
+                WHOLE_BEFORE,
             );
         }
     }

@@ -12,9 +12,6 @@ use crate::keys::KeyRing;
 pub struct ChainSpec {
     /// The steps of each table, by the source's table. A table without steps need not be in here: it passes by at no cost.
     pub tables: BTreeMap<TableId, Vec<StepSpec>>,
-    /// Whether every update and delete of the source brings a complete before image (`Capabilities::before_images`). If not, a
-    /// plugin may compute an output key from the source's key only.
-    pub complete_before_images: bool,
 }
 
 /// One step of a table's chain: a plugin with its configuration.

@@ -50,7 +50,7 @@ pub(crate) async fn check(line: &Line, spec: Arc<ChainSpec>, versions: Versions)
     let (tables, recent) = line.recent();
     let pipeline = line.pipeline.clone();
     let run = move || {
-        let mut set = ChainSet::new(&pipeline.0, versions, spec.complete_before_images);
+        let mut set = ChainSet::new(&pipeline.0, versions);
         let mut opened = BTreeMap::new();
         let mut wider = Vec::new();
         for (id, before) in &tables {

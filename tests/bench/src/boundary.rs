@@ -53,10 +53,7 @@ pub fn run(table: &mut Table) {
 
     let chain = |steps: &[&str]| {
         let steps: Vec<StepSpec> = steps.iter().enumerate().map(|(at, name)| step(name, at)).collect();
-        let spec = ChainSpec {
-            tables: BTreeMap::from([(schema.table.clone(), steps)]),
-            complete_before_images: true,
-        };
+        let spec = ChainSpec { tables: BTreeMap::from([(schema.table.clone(), steps)]) };
         runtime.block_on(async {
             let chains = host.chains(&PipelineId::from("bench"), spec).await.expect("the chain loads");
             let mut transform = chains.transform();
@@ -199,6 +196,7 @@ fn schema() -> Arc<TableSchema> {
         version: 1,
         columns: names.iter().enumerate().map(column).collect(),
         key: vec![0],
+        before_images: true,
     })
 }
 

@@ -74,6 +74,7 @@ impl TableDef {
             version: 1,
             columns: self.columns.iter().enumerate().map(column).collect(),
             key: self.key.iter().filter_map(index).map(|index| index as u32).collect(),
+            before_images: false,
         })
     }
 }

@@ -41,12 +41,7 @@ impl Endpoint for Database {
     }
 
     fn capabilities(&self) -> Capabilities {
-        Capabilities {
-            default_schema: "",
-            chunk_readers: 1,
-            before_images: false,
-            unlimited_transactions: false,
-        }
+        Capabilities { default_schema: "", chunk_readers: 1, unlimited_transactions: false }
     }
 
     fn large_transaction(&self) -> (u64, u64) {

@@ -50,6 +50,7 @@ fn schema() -> Arc<TableSchema> {
         version: 1,
         columns: list.enumerate().map(column).collect(),
         key: vec![0],
+        before_images: false,
     })
 }
 

@@ -171,6 +171,7 @@ mod tests {
             version: 1,
             columns: vec![],
             key: vec![],
+            before_images: false,
         };
         let transaction =
             Transaction { position: Lsn(end).position("g"), committed_micros: None, origin: None, xid: None };

@@ -57,7 +57,6 @@ impl Endpoint for Database {
         Capabilities {
             default_schema: DEFAULT_SCHEMA,
             chunk_readers: CHUNK_READERS_MAX.min(self.server.pool.max),
-            before_images: false,
             unlimited_transactions: true,
         }
     }

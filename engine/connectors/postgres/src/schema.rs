@@ -118,6 +118,7 @@ impl Table {
             version: 1,
             columns: self.columns.iter().enumerate().map(column).collect(),
             key: self.key.iter().map(|&index| index as u32).collect(),
+            before_images: self.identity == Identity::Full,
         }
     }
 

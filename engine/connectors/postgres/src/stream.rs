@@ -329,11 +329,14 @@ impl Assembler {
             codecs.map_err(|error| error.at_table(&followed.table.id))?
         };
         let superseded = self.setup.superseded.get(&relation.oid).is_some_and(|upto| self.commit < *upto);
+        // Whoever was promised whole images of before can't do with others.
+        let partial = followed.schema.before_images && relation.identity != b'f';
         let plan = match Plan::new(relation, followed, codecs) {
             Err(error) if superseded => {
                 tracing::info!(table = %followed.table.id, %error, "left out: the table is read anew");
                 None
             }
+            Ok(_) if superseded && partial => None,
             plan => Some(plan?),
         };
         self.relations.set(relation.oid, plan);

@@ -528,6 +528,7 @@ mod tests {
                 column("mood", ColumnType::Enumeration, "public.mood", true, 1),
             ],
             key: vec![0],
+            before_images: false,
         }
     }
 

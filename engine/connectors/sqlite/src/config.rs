@@ -97,12 +97,7 @@ impl Endpoint for Database {
     }
 
     fn capabilities(&self) -> Capabilities {
-        Capabilities {
-            default_schema: "",
-            chunk_readers: 2,
-            before_images: true,
-            unlimited_transactions: true,
-        }
+        Capabilities { default_schema: "", chunk_readers: 2, unlimited_transactions: true }
     }
 
     fn address(&self) -> String {

@@ -128,6 +128,7 @@ impl Shape {
             version: 1,
             columns: self.columns.iter().enumerate().map(column).collect(),
             key: self.primary_key.iter().map(|&index| index as u32).collect(),
+            before_images: true,
         }
     }
 

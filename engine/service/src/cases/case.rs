@@ -152,6 +152,7 @@ impl Case {
             version: 1,
             columns: self.table.iter().enumerate().map(column).collect(),
             key: (0..self.table.len() as u32).filter(|&at| self.table[at as usize].key).collect(),
+            before_images: self.complete_before_images,
         }
     }
 }

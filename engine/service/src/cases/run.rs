@@ -19,7 +19,7 @@ pub async fn run(host: &Host, name: &str, case: &Case) -> Result<(), String> {
     let grant = Arc::new(case.grants()?);
     let step = StepSpec { grant, ..StepSpec::new(name, case.config.to_string(), PATH) };
     let tables = BTreeMap::from([(schema.table.clone(), vec![step])]);
-    let spec = ChainSpec { tables, complete_before_images: case.complete_before_images };
+    let spec = ChainSpec { tables };
     let chains = host.chains(&PipelineId("cases".into()), spec).await.map_err(told)?;
     let mut transform = chains.transform();
     let opened = match transform.open(&schema, &schema).await {

@@ -141,7 +141,6 @@ impl Pipeline {
             matched.iter().map(|(rule, found)| route(rule, found, default_schema)).collect();
         check_targets(&tables, self.source == target_name, findings);
         let chain = ChainSpec {
-            complete_before_images: source.endpoint.capabilities().before_images,
             tables: matched
                 .iter()
                 .filter(|(rule, _)| !rule.steps.is_empty())

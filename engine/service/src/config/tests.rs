@@ -63,12 +63,7 @@ impl Endpoint for FakeDatabase {
     }
 
     fn capabilities(&self) -> Capabilities {
-        Capabilities {
-            default_schema: "public",
-            chunk_readers: 1,
-            before_images: true,
-            unlimited_transactions: false,
-        }
+        Capabilities { default_schema: "public", chunk_readers: 1, unlimited_transactions: false }
     }
 
     fn large_transaction(&self) -> (u64, u64) {
@@ -121,7 +116,15 @@ fn schema(table: TableId, key: Vec<u32>) -> Arc<TableSchema> {
         slot,
     };
     let columns = [(0, "id"), (1, "name")].map(column).to_vec();
-    Arc::new(TableSchema { table, database: "a".into(), kind: "fake".into(), version: 1, columns, key })
+    Arc::new(TableSchema {
+        table,
+        database: "a".into(),
+        kind: "fake".into(),
+        version: 1,
+        columns,
+        key,
+        before_images: true,
+    })
 }
 
 fn registry() -> Registry {

@@ -35,6 +35,7 @@ fn letter(pipeline: &str, table: &str, number: i64, secret: &str) -> DeadLetter 
         version: 1,
         columns: vec![column("id", ColumnType::Int64, 0), column("name", ColumnType::Text, 1)],
         key: vec![0],
+        before_images: false,
     });
     let change = Change::Insert(Row::new(vec![Value::Int64(number), secret.into()]));
     let event = Event::new(schema.clone(), change, 0, 0);

@@ -31,8 +31,6 @@ pub struct Capabilities {
     pub default_schema: &'static str,
     /// Snapshot chunks that may be read at once.
     pub chunk_readers: usize,
-    /// Every update and delete brings a complete before image.
-    pub before_images: bool,
     /// Its target can hold a transaction of any size; if not, large ones go in parts.
     pub unlimited_transactions: bool,
 }

@@ -38,6 +38,7 @@ fn table() -> Arc<TableSchema> {
         version: 1,
         columns: (0u32..).zip([ColumnType::Int64, ColumnType::Text]).map(column).collect(),
         key: vec![0],
+        before_images: true,
     })
 }
 
@@ -67,7 +68,7 @@ fn checked_plan() -> CheckedPlan {
         routes: vec!["side".into()],
     };
     let table = table();
-    let input = StepInput::first(&table, &table, true);
+    let input = StepInput::first(&table, &table);
     match plan::check(plan, &input, &StepSpec::new("p", "{}", "")) {
         Ok(plan) => plan,
         Err(findings) => panic!("{findings:?}"),

@@ -4,10 +4,10 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use sluice_guests::{PROBE, guest};
-use sluice_types::{ColumnType, Digest, Error, ErrorKind, TableSchema};
+use sluice_types::{Change, ColumnType, Digest, Error, ErrorKind, Row, TableSchema, Value};
 use sluice_wasm::{Host, StepSpec};
 
-use crate::support::{TestHost, people, spec, table};
+use crate::support::{TestHost, events, insert, people, person, spec, table};
 
 async fn refused(host: &TestHost, table: &Arc<TableSchema>, config: &str) -> Error {
     match host.probe(table, config).await {
@@ -93,28 +93,55 @@ async fn a_chain_is_checked_from_end_to_end() {
     assert_eq!(error.all_findings()[0].path, "p.transform[1].config.read", "{error}");
 }
 
+fn with_before_images(table: &TableSchema, before_images: bool) -> Arc<TableSchema> {
+    Arc::new(TableSchema { before_images, ..table.clone() })
+}
+
 #[tokio::test]
 async fn an_output_key_must_be_computable_from_every_before_image() {
     let host = TestHost::new().await;
     let open = |columns: &'static [(&'static str, ColumnType)], complete: bool| {
         let host = host.host.clone();
         async move {
-            let table = table(columns);
+            let table = with_before_images(&table(columns), complete);
             let step = StepSpec::new("probe", r#"{"do":"echo"}"#, "p");
-            let chains = sluice_wasm::ChainSpec { complete_before_images: complete, ..spec(vec![step]) };
-            host.chains(&"p".into(), chains).await.unwrap().transform().open(&table, &table).await
+            host.chains(&"p".into(), spec(vec![step])).await.unwrap().transform().open(&table, &table).await
         }
     };
     // The key from the key: always there.
     open(&[("id", ColumnType::Int64), ("name", ColumnType::Text)], false).await.unwrap();
     open(&[("id", ColumnType::Int64), ("name", ColumnType::Text)], true).await.unwrap();
     // A route depends on what is read.
-    let table = people();
+    let table = with_before_images(&people(), false);
     let step = StepSpec::new("probe", r#"{"do":"route","read":["name"]}"#, "p");
-    let chains = sluice_wasm::ChainSpec { complete_before_images: false, ..spec(vec![step]) };
-    let mut transform = host.host.chains(&"p".into(), chains).await.unwrap().transform();
+    let mut transform = host.host.chains(&"p".into(), spec(vec![step])).await.unwrap().transform();
     let error = transform.open(&table, &table).await.unwrap_err();
     assert!(error.to_string().contains("columns of the source's key only"), "{error}");
+}
+
+/// A log may hold changes from before the table was made to keep whole images.
+#[tokio::test]
+async fn an_image_of_before_that_is_not_whole_is_refused_where_something_depends_on_it() {
+    let host = TestHost::new().await;
+    let table = people();
+    for (config, relies) in
+        [(r#"{"do":"route","read":["name"]}"#, true), (r#"{"do":"echo","read":["name"]}"#, false)]
+    {
+        let step = StepSpec::new("probe", config, "p");
+        let mut transform = host.host.chains(&"p".into(), spec(vec![step])).await.unwrap().transform();
+        transform.open(&table, &table).await.unwrap();
+        let key_only = Row::new(vec![Value::Int64(1), Value::Absent, Value::Absent]);
+        for change in [
+            Change::Update { before: Some(key_only.clone()), after: person(1, "a") },
+            Change::Update { before: None, after: person(1, "a") },
+            Change::Delete(key_only),
+        ] {
+            let handed_over = events(&table, vec![insert(7, "b"), change]);
+            let applied = transform.apply(handed_over.clone()).await;
+            let refused = applied.err().map(|failed| (failed.events, failed.error.kind()));
+            assert_eq!(refused, relies.then_some((handed_over, ErrorKind::SchemaChanged)), "{config}");
+        }
+    }
 }
 
 #[tokio::test]

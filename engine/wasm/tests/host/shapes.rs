@@ -119,8 +119,6 @@ async fn images_pair_as_the_contract_says() {
                 "@side delete x",
                 "insert old",
                 "@side update x->x",
-                "@side update ->x",
-                "update ->keep",
                 "@side delete x",
                 "delete gone",
                 "truncate",
@@ -162,7 +160,12 @@ async fn images_pair_as_the_contract_says() {
     ];
     for (config, expected) in cases {
         let mut line = host.probe(&table, config).await.unwrap();
-        let made = line.apply(changes()).await.unwrap();
+        let mut handed_over = changes();
+        if config.contains("route") {
+            // What decides on the route is in every image of before.
+            handed_over.retain(has_before);
+        }
+        let made = line.apply(handed_over).await.unwrap();
         // A delete by key of a row that the guest gave no values for: what it writes is not known.
         let expected: Vec<String> =
             expected.iter().map(|line| line.replace("delete x?", "delete ?")).collect();
@@ -176,6 +179,10 @@ async fn images_pair_as_the_contract_says() {
             assert_eq!(event.to_original().change, source.unwrap(), "{config}");
         }
     }
+}
+
+fn has_before(change: &Change) -> bool {
+    !matches!(change, Change::Update { before: None, .. })
 }
 
 #[tokio::test]
@@ -215,6 +222,7 @@ async fn a_failed_batch_comes_back_as_it_was() {
         ];
         let mut line = host.open(&table, steps).await.unwrap();
         let mut all = changes();
+        all.retain(|change| first != "route" || has_before(change));
         all.push(insert(11, "poison"));
         let handed_over = crate::support::events(&table, all.clone());
         let failed = line.transform.apply(handed_over.clone()).await.unwrap_err();
@@ -259,7 +267,6 @@ async fn events_of_several_tables_keep_their_order() {
             (others.table.clone(), step(&format!(r#"{{"do":"fan-out","times":2,{when}}}"#))),
         ]
         .into(),
-        complete_before_images: true,
     };
     let chains = host.host.chains(&"p".into(), spec).await.unwrap();
     let mut transform = chains.transform();

@@ -86,7 +86,7 @@ impl TestHost {
 
 pub fn spec(steps: Vec<StepSpec>) -> ChainSpec {
     let tables = [(TableId::parse("people"), steps)].into();
-    ChainSpec { tables, complete_before_images: true }
+    ChainSpec { tables }
 }
 
 /// A line with its one table open.
@@ -134,6 +134,7 @@ pub fn table(columns: &[(&str, ColumnType)]) -> Arc<TableSchema> {
         version: 1,
         columns: (0u32..).zip(columns).map(column).collect(),
         key: vec![0],
+        before_images: true,
     })
 }
 

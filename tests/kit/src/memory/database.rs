@@ -4,7 +4,8 @@ use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use sluice_types::{
-    Checkpoint, Error, ErrorKind, Key, Mark, PipelineId, Position, Result, Row, TableId, Value, Visibility,
+    Checkpoint, Error, ErrorKind, Key, Mark, PipelineId, Position, Result, Row, TableId, TableSchema, Value,
+    Visibility,
 };
 use tokio::sync::watch;
 
@@ -171,7 +172,7 @@ impl Database {
         let mut tables = core.tables.clone();
         let mut ops = Vec::new();
         for statement in statements {
-            execute(&mut tables, statement, &mut ops, &self.shared.options.name)?;
+            execute(&mut tables, statement, &mut ops, &self.shared.options)?;
         }
         let position = core.publish(transaction.xid, tables, ops, &self.shared.options);
         drop(core);
@@ -407,10 +408,10 @@ fn missing(table: &TableId) -> Error {
     Error::new(ErrorKind::TableMissing, "there is no such table").at_table(table)
 }
 
-fn execute(tables: &mut Contents, statement: &Statement, ops: &mut Vec<Op>, database: &str) -> Result<()> {
+fn execute(tables: &mut Contents, statement: &Statement, ops: &mut Vec<Op>, options: &Options) -> Result<()> {
     match statement {
         Statement::CreateTable(def) => {
-            tables.insert(def.table.clone(), Arc::new(new_table(def, database)));
+            tables.insert(def.table.clone(), Arc::new(new_table(def, options)));
         }
         Statement::Insert { table: name, row } => {
             let table = open_table(tables, name)?;
@@ -445,8 +446,10 @@ fn open_table<'a>(tables: &'a mut Contents, name: &TableId) -> Result<&'a mut Ta
 }
 
 /// The table that a definition asks for, empty.
-pub(super) fn new_table(def: &TableDef, database: &str) -> Table {
-    let schema = def.schema(database, "memory");
+pub(super) fn new_table(def: &TableDef, options: &Options) -> Table {
+    let whole = options.before == BeforeImages::Full && options.after == AfterImages::Full;
+    let schema = TableSchema::clone(&def.schema(&options.name, "memory"));
+    let schema = Arc::new(TableSchema { before_images: whole, ..schema });
     let index = |name: &String| schema.column_index(name);
     let unique = def.unique.iter().map(|names| names.iter().filter_map(index).collect()).collect();
     Table { schema, unique, rows: BTreeMap::new() }

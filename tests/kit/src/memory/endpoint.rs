@@ -7,7 +7,6 @@ use sluice_types::ports::{
 use sluice_types::{ErrorKind, Finding, Result, TablePattern};
 
 use super::database::Database;
-use super::log::{AfterImages, BeforeImages};
 use super::sink::{MemorySink, fits};
 use super::source::MemorySource;
 
@@ -22,7 +21,6 @@ impl Endpoint for Database {
         Capabilities {
             default_schema: "",
             chunk_readers: options.chunk_readers,
-            before_images: options.before == BeforeImages::Full && options.after == AfterImages::Full,
             unlimited_transactions: options.transaction_limit.is_none(),
         }
     }

@@ -44,7 +44,7 @@ impl Sink for MemorySink {
             match core.tables.get(&schema.table) {
                 Some(table) => fits(table, schema)?,
                 None => {
-                    let table = Arc::new(new_table(&definition(schema), &self.database.shared.options.name));
+                    let table = Arc::new(new_table(&definition(schema), &self.database.shared.options));
                     core.tables.insert(schema.table.clone(), table);
                 }
             }

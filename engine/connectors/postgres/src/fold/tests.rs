@@ -20,6 +20,7 @@ fn schema() -> Arc<TableSchema> {
         version: 1,
         columns: vec![column("id", 0), column("a", 1), column("b", 2)],
         key: vec![0],
+        before_images: false,
     })
 }
 

@@ -25,6 +25,7 @@ pub fn schema(name: &str, kind: &str, key: u32, columns: &[(&str, ColumnType, &s
         version: 1,
         columns: columns.iter().enumerate().map(column).collect(),
         key: (0..key).collect(),
+        before_images: false,
     })
 }
 

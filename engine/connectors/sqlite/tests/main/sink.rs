@@ -25,6 +25,7 @@ fn schema(columns: &[(&str, &str, ColumnType)]) -> Arc<TableSchema> {
         version: 1,
         columns: columns.iter().enumerate().map(column).collect(),
         key: vec![0],
+        before_images: false,
     })
 }
 

@@ -128,7 +128,7 @@ async fn a_line_per_target_and_the_defaults_that_depend_on_it() {
         "the target can't hold a transaction of any size"
     );
     assert_eq!((line.spec.large_transactions.rows, line.spec.large_transactions.bytes), (1_000, 64 << 20));
-    assert!(line.chain.tables.is_empty() && line.chain.complete_before_images);
+    assert!(line.chain.tables.is_empty());
     let written = with_pipeline("tables: [orders]\nlarge_transactions: { rows: 7 }");
     let large = lines(&written).await.unwrap().remove(0).spec.large_transactions;
     assert_eq!((large.rows, large.bytes), (7, 64 << 20), "what is written stands, the rest suits the target");
