@@ -20,7 +20,8 @@ mod wording;
 pub use clock::SystemClock;
 pub use config::Config;
 pub use engine::{
-    COMPILE_PLUGIN, DeadLetterView, Engine, LineName, LineReport, Options, Outcome, Reloaded, Scope, Status,
+    COMPILE_PLUGIN, DeadLetterView, Engine, LineLineage, LineName, LineReport, Options, Outcome, Reloaded,
+    Scope, Status,
 };
 pub use http::Server;
 pub use inspect::{Inspected, inspect};

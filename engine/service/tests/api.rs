@@ -71,6 +71,28 @@ fn errors_are_a_code_and_a_message() {
 }
 
 #[test]
+fn what_plugins_do_to_columns_is_told_by_table() {
+    let step =
+        "where: id > 0, transform: [{ plugin: field-mapping, config: { rename: { name: full_name } } }]";
+    let place =
+        Place::new(&PEOPLE.replace("tables: [people]", &format!("tables: [{{ from: people, {step} }}]")));
+    let served = place.serve();
+    served.ready();
+    let (status, body) = served.get("/api/v1/pipelines/people/lineage");
+    assert_eq!(status, 200, "{body}");
+    let told: serde_json::Value = serde_json::from_str(&body).unwrap();
+    assert_eq!(told["lines"][0]["line"], "people");
+    let steps = &told["lines"][0]["tables"][0]["steps"];
+    assert_eq!(
+        (&steps[0]["plugin"], &steps[0]["plan"]["reads"][0]),
+        (&"filter".into(), &"id".into()),
+        "{body}"
+    );
+    assert_eq!(steps[1]["plan"]["renames"][0], serde_json::json!(["name", "full_name"]), "{body}");
+    assert_eq!(served.get("/api/v1/pipelines/poeple/lineage").0, 404);
+}
+
+#[test]
 fn ready_says_who_is_not() {
     let place = Place::new(PEOPLE);
     std::fs::remove_file(place.path("source.db")).unwrap();

@@ -161,11 +161,18 @@ fn write_lineage(f: &mut fmt::Formatter<'_>, lineage: &TableLineage) -> fmt::Res
             writeln!(f, " not interested")?;
             continue;
         };
-        let written: Vec<String> = plan.writes.iter().map(|column| column.name.clone()).collect();
+        let written = |new: bool| -> Vec<String> {
+            plan.writes.iter().filter(|column| column.new == new).map(|column| column.name.clone()).collect()
+        };
         let renamed: Vec<String> = plan.renames.iter().map(|(old, new)| format!("{old} to {new}")).collect();
-        for (word, names) in
-            [("reads", &plan.reads), ("writes", &written), ("renames", &renamed), ("drops", &plan.drops)]
-        {
+        for (word, names) in [
+            ("reads", &plan.reads),
+            ("writes", &written(false)),
+            ("adds", &written(true)),
+            ("renames", &renamed),
+            ("drops", &plan.drops),
+            ("routes to", &plan.routes),
+        ] {
             if !names.is_empty() {
                 write!(f, " {word} {};", names.join(", "))?;
             }

@@ -27,6 +27,7 @@ use tokio::sync::OnceCell;
 
 pub use dead_letters::DeadLetterView;
 pub use plan::COMPILE_PLUGIN;
+pub use plugins::LineLineage;
 pub use reload::{Reloaded, Scope};
 pub use supervised::Outcome;
 

@@ -2,15 +2,34 @@
 
 use std::sync::Arc;
 
+use serde::Serialize;
 use sluice_types::{Digest, Result};
-use sluice_wasm::{HostMetrics, PluginStatus, SwapReport, Watcher};
+use sluice_wasm::{HostMetrics, PluginStatus, SwapReport, TableLineage, Watcher};
 
-use super::Engine;
+use super::{Engine, LineName};
+
+/// What the plugins of one line do to the columns of its tables.
+#[derive(Clone, Debug, Serialize)]
+pub struct LineLineage {
+    /// What the line is filed under.
+    pub line: String,
+    /// The tables that have a chain.
+    pub tables: Vec<TableLineage>,
+}
 
 impl Engine {
     /// Every plugin: shipped, in the folder, or in the state.
     pub async fn plugins(&self) -> Result<Vec<PluginStatus>> {
         self.host().await?.list().await
+    }
+
+    /// Which plugin reads, writes, adds, renames and drops which column, of each line of a pipeline that has opened its tables.
+    pub fn lineage(&self, pipeline: &str) -> Result<Vec<LineLineage>> {
+        let lineage = |name: LineName| {
+            let (_, chains) = self.line(&name.id)?.running()?;
+            Some(LineLineage { line: name.id.to_string(), tables: chains.lineage() })
+        };
+        Ok(self.find(pipeline)?.into_iter().filter_map(lineage).collect())
     }
 
     /// Takes the folder's file of that name now; with `promote` also when it wants more than what runs.

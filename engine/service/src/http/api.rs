@@ -79,6 +79,10 @@ pub(super) async fn plugins(State(engine): State<Engine>) -> Answer<Value> {
     Ok(Json(json!({ "plugins": engine.plugins().await? })))
 }
 
+pub(super) async fn lineage(State(engine): State<Engine>, Path(name): Path<String>) -> Answer<Value> {
+    Ok(Json(json!({ "lines": engine.lineage(&name)? })))
+}
+
 /// The body of a swap.
 #[derive(Debug, Default, Deserialize)]
 #[serde(default, deny_unknown_fields)]

@@ -80,6 +80,7 @@ fn routes(engine: Engine, guard: Guard) -> Router {
         .route("/pipelines/{name}/pause", post(api::pause))
         .route("/pipelines/{name}/resume", post(api::resume))
         .route("/pipelines/{name}/resnapshot", post(api::resnapshot))
+        .route("/pipelines/{name}/lineage", get(api::lineage))
         .route("/plugins", get(api::plugins))
         .route("/plugins/{name}/swap", post(api::swap))
         .route("/plugins/{name}/rollback", post(api::rollback))
