@@ -6,7 +6,7 @@ use std::process::{Command, exit};
 
 /// One guest package.
 struct Guest {
-    /// Its folder's name; an SDK's `probe` and `template` have the language in front: `rust-probe`.
+    /// Its folder's name; an SDK's have the language in front: `rust-probe`.
     name: String,
     dir: PathBuf,
     shipped: bool,
@@ -44,7 +44,7 @@ fn fail(guest: &Guest, why: &str) -> ! {
     exit(1)
 }
 
-/// Every folder below `tests/guests`, `examples`, `plugins` and `sdk/*/{probe,template}` that holds a package.
+/// Every folder below `tests/guests`, `examples`, `plugins` and `sdk/*/{probe,template,forbidden}` that holds a package.
 fn guests(root: &Path) -> Vec<Guest> {
     let mut guests = Vec::new();
     let sdks = folders(&root.join("sdk"));
@@ -58,7 +58,7 @@ fn guests(root: &Path) -> Vec<Guest> {
         }
     }
     for sdk in sdks {
-        for kind in ["probe", "template"] {
+        for kind in ["probe", "template", "forbidden"] {
             let dir = sdk.join(kind);
             if is_package(&dir) {
                 guests.push(Guest { name: format!("{}-{kind}", name(&sdk)), dir, shipped: false });

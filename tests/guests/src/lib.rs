@@ -11,7 +11,7 @@ include!(concat!(env!("OUT_DIR"), "/guests.rs"));
 /// The Rust SDK's probe: a guest that does on command whatever a guest may and may not do.
 pub const PROBE: &[u8] = include_bytes!(concat!(env!("OUT_DIR"), "/rust-probe.wasm"));
 
-/// The guest of that name: its folder's, with the language in front for an SDK's `probe` and `template` (`rust-probe`).
+/// The guest of that name: its folder's, with the language in front for an SDK's `probe`, `template` and `forbidden` (`rust-probe`).
 ///
 /// # Panics
 /// If there is none.
@@ -34,6 +34,12 @@ fn read(path: &'static str) -> &'static [u8] {
 /// The names of all guests.
 pub fn names() -> impl Iterator<Item = &'static str> {
     GUESTS.iter().map(|(name, ..)| *name)
+}
+
+/// The languages that there is a probe in, by the names of their folders in `sdk/`: a guest that does on command whatever a guest may and may
+/// not do, and by which the language is proved against the host's one suite.
+pub fn languages() -> impl Iterator<Item = &'static str> {
+    names().filter_map(|name| name.strip_suffix("-probe"))
 }
 
 /// The folder of a guest's package.

@@ -3,6 +3,7 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::print_stdout)] // tests
 
 mod hosted;
+mod languages;
 mod limits;
 mod plans;
 mod shapes;

@@ -18,20 +18,23 @@ async fn refused(host: &TestHost, table: &Arc<TableSchema>, config: &str) -> Err
 
 #[tokio::test]
 async fn plans_that_make_no_sense_are_refused() {
-    let host = TestHost::new().await;
-    for action in [
-        "plan-reads-unknown",
-        "plan-reads-twice",
-        "plan-writes-unknown",
-        "plan-writes-twice",
-        "plan-renames-to-existing",
-        "plan-drops-unknown",
-        "plan-from-unknown",
-    ] {
-        let error = refused(&host, &people(), &format!(r#"{{"do":"{action}"}}"#)).await;
-        assert_eq!(error.kind(), ErrorKind::PluginRefused, "{action}: {error}");
-        assert_eq!(error.all_findings()[0].path, "pipelines.p.tables[0].transform[0]");
+    for host in TestHost::every_language().await {
+        let language = host.language();
+        for action in [
+            "plan-reads-unknown",
+            "plan-reads-twice",
+            "plan-writes-unknown",
+            "plan-writes-twice",
+            "plan-renames-to-existing",
+            "plan-drops-unknown",
+            "plan-from-unknown",
+        ] {
+            let error = refused(&host, &people(), &format!(r#"{{"do":"{action}"}}"#)).await;
+            assert_eq!(error.kind(), ErrorKind::PluginRefused, "{language}, {action}: {error}");
+            assert_eq!(error.all_findings()[0].path, "pipelines.p.tables[0].transform[0]");
+        }
     }
+    let host = TestHost::new().await;
     for (config, says) in [
         (r#"{"do":"nothing","drop":["id"]}"#, "out of the key"),
         (r#"{"do":"drop","no-before-images":true}"#, "images before an update"),
@@ -46,35 +49,42 @@ async fn plans_that_make_no_sense_are_refused() {
 
 #[tokio::test]
 async fn a_plugin_that_breaks_when_it_is_opened_is_no_fault_of_an_event() {
-    let host = TestHost::new().await;
-    let error = refused(&host, &people(), r#"{"do":"trap-at-open"}"#).await;
-    assert_eq!(error.kind(), ErrorKind::PluginInvalid, "{error}");
-    let tiny = sluice_wasm::StepLimits { memory: 64 << 10, ..Default::default() };
-    let step = StepSpec { limits: tiny, ..StepSpec::new("probe", r#"{"do":"echo"}"#, "p") };
-    let Err(error) = host.open(&people(), vec![step]).await else { panic!("64 KiB are enough?") };
-    assert_eq!(error.kind(), ErrorKind::PluginInvalid, "{error}");
+    for host in TestHost::every_language().await {
+        let language = host.language();
+        let error = refused(&host, &people(), r#"{"do":"trap-at-open"}"#).await;
+        assert_eq!(error.kind(), ErrorKind::PluginInvalid, "{language}: {error}");
+        let tiny = sluice_wasm::StepLimits { memory: 64 << 10, ..Default::default() };
+        let step = StepSpec { limits: tiny, ..StepSpec::new("probe", r#"{"do":"echo"}"#, "p") };
+        let Err(error) = host.open(&people(), vec![step]).await else { panic!("64 KiB are enough?") };
+        assert_eq!(error.kind(), ErrorKind::PluginInvalid, "{language}: {error}");
+    }
 }
 
 #[tokio::test]
 async fn configuration_errors_have_their_place_in_the_file() {
-    let host = TestHost::new().await;
-    let error = refused(&host, &people(), r#"{"do":"config-errors"}"#).await;
-    assert_eq!(error.kind(), ErrorKind::PluginConfig);
-    let paths: Vec<&str> = error.all_findings().iter().map(|finding| finding.path.as_str()).collect();
-    let step = "pipelines.p.tables[0].transform[0].config";
-    assert_eq!(paths, [format!("{step}.do"), format!("{step}.version")]);
+    for host in TestHost::every_language().await {
+        host.language();
+        let error = refused(&host, &people(), r#"{"do":"config-errors"}"#).await;
+        assert_eq!(error.kind(), ErrorKind::PluginConfig);
+        let paths: Vec<&str> = error.all_findings().iter().map(|finding| finding.path.as_str()).collect();
+        let step = "pipelines.p.tables[0].transform[0].config";
+        assert_eq!(paths, [format!("{step}.do"), format!("{step}.version")]);
+    }
 }
 
 #[tokio::test]
 async fn a_denied_column_can_not_be_read() {
-    let host = TestHost::new().await;
-    let step = |config: &str| StepSpec { deny: vec!["note".into()], ..StepSpec::new("probe", config, "p") };
-    host.open(&people(), vec![step(r#"{"do":"echo","read":["name"]}"#)]).await.unwrap();
-    let Err(error) = host.open(&people(), vec![step(r#"{"do":"echo"}"#)]).await else {
-        panic!("it was read")
-    };
-    assert_eq!(error.kind(), ErrorKind::PluginRefused);
-    assert!(error.to_string().contains("reads column `note`"), "{error}");
+    for host in TestHost::every_language().await {
+        host.language();
+        let step =
+            |config: &str| StepSpec { deny: vec!["note".into()], ..StepSpec::new("probe", config, "p") };
+        host.open(&people(), vec![step(r#"{"do":"echo","read":["name"]}"#)]).await.unwrap();
+        let Err(error) = host.open(&people(), vec![step(r#"{"do":"echo"}"#)]).await else {
+            panic!("it was read")
+        };
+        assert_eq!(error.kind(), ErrorKind::PluginRefused);
+        assert!(error.to_string().contains("reads column `note`"), "{error}");
+    }
 }
 
 #[tokio::test]
@@ -169,12 +179,7 @@ async fn files_that_are_no_transforms_say_so() {
         ),
         ("half", truncated, ErrorKind::PluginInvalid, "not a valid WebAssembly component"),
         ("resolver", guest("resolver").to_vec(), ErrorKind::PluginInvalid, "does not implement the world"),
-        (
-            "clock",
-            guest("forbidden-import").to_vec(),
-            ErrorKind::PluginRefused,
-            "wasi:clocks/monotonic-clock",
-        ),
+        ("clock", guest("rust-forbidden").to_vec(), ErrorKind::PluginRefused, "wasi:clocks/monotonic-clock"),
     ] {
         host.put(name, &bytes);
         let error = host.chains(vec![StepSpec::new(name, "{}", "a.b")]).await.err().unwrap();
@@ -182,6 +187,21 @@ async fn files_that_are_no_transforms_say_so() {
         assert!(error.to_string().contains(says), "{name}: {error}");
         assert_eq!(error.all_findings()[0].path, "a.b.plugin");
     }
+}
+
+/// `sdk/*/forbidden`: a guest that asks for what no grant gives.
+#[tokio::test]
+async fn a_guest_that_asks_for_more_than_there_is_is_not_loaded() {
+    let host = TestHost::new().await;
+    let mut asked = 0;
+    for name in sluice_guests::names().filter(|name| name.ends_with("-forbidden")) {
+        host.put(name, guest(name));
+        let error = host.chains(vec![StepSpec::new(name, "{}", "a.b")]).await.err().unwrap();
+        assert_eq!(error.kind(), ErrorKind::PluginRefused, "{name}: {error}");
+        assert!(error.to_string().contains("it imports `wasi:"), "{name}: {error}");
+        asked += 1;
+    }
+    assert!(asked > 0);
 }
 
 #[tokio::test]

@@ -53,7 +53,13 @@ fn changes() -> Vec<Change> {
 
 #[tokio::test]
 async fn images_pair_as_the_contract_says() {
-    let host = TestHost::new().await;
+    for host in TestHost::every_language().await {
+        host.language();
+        images_pair(&host).await;
+    }
+}
+
+async fn images_pair(host: &TestHost) {
     let table = people();
     let when = r#""read":["name"],"when":{"column":"name","equals":"x"}"#;
     let cases: &[(&str, &[&str])] = &[
@@ -187,7 +193,13 @@ fn has_before(change: &Change) -> bool {
 
 #[tokio::test]
 async fn a_rejected_event_goes_back_whole_and_the_rest_goes_on() {
-    let host = TestHost::new().await;
+    for host in TestHost::every_language().await {
+        host.language();
+        a_rejected_event(&host).await;
+    }
+}
+
+async fn a_rejected_event(host: &TestHost) {
     let table = people();
     for action in ["reject", "reject\",\"selects\":true,\"version\":\"v"] {
         let config =

@@ -1,26 +1,31 @@
 //! Hosts, tables and events for tests.
 
 use std::path::PathBuf;
-use std::sync::{Arc, OnceLock};
+use std::sync::Arc;
 
+use sluice_guests::guest;
 use sluice_kit::clock::TestClock;
 use sluice_kit::memory::State;
 use sluice_types::ports::{StateStore, Transform, Transformed};
 use sluice_types::{Change, Column, ColumnType, Error, Event, PipelineId, Row, TableId, TableSchema, Value};
 use sluice_wasm::{ChainSpec, Chains, Compiler, Host, HostOptions, StepSpec};
+use tokio::sync::Mutex;
 
-/// Guests are compiled once for all tests.
+/// Guests are compiled once for all tests, also those of later runs: a Python guest costs ten CPU seconds.
 fn cache() -> PathBuf {
-    static DIR: OnceLock<tempfile::TempDir> = OnceLock::new();
-    DIR.get_or_init(|| tempfile::tempdir().unwrap()).path().to_path_buf()
+    PathBuf::from(env!("CARGO_TARGET_TMPDIR")).join("compiled-guests")
 }
 
-/// The probe as a shipped plugin, so that tests need no folder.
-const SHIPPED: &[(&str, &[u8])] = &[("probe", sluice_guests::PROBE)];
+/// A language's probe as a shipped plugin, so that tests need no folder.
+fn shipped(language: &str) -> &'static [(&'static str, &'static [u8])] {
+    Box::leak(Box::new([("probe", guest(&format!("{language}-probe")))]))
+}
 
 /// A host with the probe shipped and a plugin folder of its own.
 pub struct TestHost {
     pub host: Host,
+    /// What the probe is written in.
+    language: &'static str,
     pub state: Arc<dyn StateStore>,
     pub folder: Arc<tempfile::TempDir>,
 }
@@ -28,6 +33,27 @@ pub struct TestHost {
 impl TestHost {
     pub async fn new() -> TestHost {
         TestHost::with(Arc::new(State::new("test")), Arc::new(tempfile::tempdir().unwrap())).await
+    }
+
+    /// One per language in which there is a probe: what is asked of one is asked of all.
+    pub async fn every_language() -> Vec<TestHost> {
+        // Compiled by one test for all, and not by all at once.
+        static ONCE: Mutex<()> = Mutex::const_new(());
+        let _alone = ONCE.lock().await;
+        let mut hosts = Vec::new();
+        for language in sluice_guests::languages() {
+            let (state, folder) = (Arc::new(State::new("test")), Arc::new(tempfile::tempdir().unwrap()));
+            let host = TestHost::speaking(language, state, folder, cache(), Compiler::InProcess).await;
+            host.host.inspect(guest(&format!("{language}-probe")).into()).await.unwrap();
+            hosts.push(host);
+        }
+        hosts
+    }
+
+    /// What the probe is written in; also told to whoever reads why a test failed.
+    pub fn language(&self) -> &'static str {
+        println!("the probe is in {}", self.language);
+        self.language
     }
 
     /// Another process on the same state and plugin folder.
@@ -46,16 +72,26 @@ impl TestHost {
         cache_dir: PathBuf,
         compiler: Compiler,
     ) -> TestHost {
+        TestHost::speaking("rust", state, folder, cache_dir, compiler).await
+    }
+
+    async fn speaking(
+        language: &'static str,
+        state: Arc<dyn StateStore>,
+        folder: Arc<tempfile::TempDir>,
+        cache_dir: PathBuf,
+        compiler: Compiler,
+    ) -> TestHost {
         let host = Host::new(HostOptions {
             cache_dir,
             cache_key: [7; 32],
             plugin_dir: Some(folder.path().to_path_buf()),
-            shipped: SHIPPED,
+            shipped: shipped(language),
             state: state.clone(),
             clock: TestClock::start(),
             compiler,
         });
-        TestHost { host: host.await.unwrap(), state, folder }
+        TestHost { host: host.await.unwrap(), language, state, folder }
     }
 
     /// Puts a plugin file into the folder, whole at once.

@@ -25,7 +25,7 @@ fn tag() -> Vec<StepSpec> {
 }
 
 /// Takes over at a batch boundary, as a line does; whether a version changed.
-async fn boundary(line: &mut Line) -> bool {
+pub async fn boundary(line: &mut Line) -> bool {
     let changed = line.transform.take_over().await.unwrap();
     if changed {
         line.outputs = line.transform.open(&line.table, &line.table).await.unwrap().outputs;
@@ -86,7 +86,7 @@ async fn a_bad_version_is_kept_out_and_reported() {
         (b"not wasm".as_slice(), "not a valid WebAssembly component"),
         (half, "not a valid WebAssembly component"),
         (guest("resolver"), "does not implement the world"),
-        (guest("forbidden-import"), "wasi:clocks"),
+        (guest("rust-forbidden"), "wasi:clocks"),
         // it does not know this configuration
         (sluice_guests::PROBE, "configuration"),
         // it drops a column of the target

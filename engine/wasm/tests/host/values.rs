@@ -136,9 +136,12 @@ fn change() -> impl Strategy<Value = Change> {
 #[test]
 fn every_value_comes_back_from_an_echo() {
     let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build().unwrap();
-    for config in [r#"{"do":"echo"}"#, r#"{"do":"echo","joined":true}"#, r#"{"do":"fan-out","times":1}"#] {
+    let hosts = runtime.block_on(TestHost::every_language());
+    let configs = [r#"{"do":"echo"}"#, r#"{"do":"echo","joined":true}"#, r#"{"do":"fan-out","times":1}"#];
+    for (host, config) in hosts.iter().flat_map(|host| configs.map(|config| (host, config))) {
+        host.language();
         let table = every_type();
-        let line = runtime.block_on(async { TestHost::new().await.probe(&table, config).await.unwrap() });
+        let line = runtime.block_on(host.probe(&table, config)).unwrap();
         let line = std::cell::RefCell::new(line);
         let mut runner =
             TestRunner::new(Config { cases: 40, failure_persistence: None, ..Config::default() });
