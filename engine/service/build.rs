@@ -1,4 +1,4 @@
-//! Builds the shipped plugins by `scripts/build-guest`, to be part of the binary.
+//! Builds the shipped plugins by `scripts/build-guest`, to be part of the binary, and lists the files of the SDKs, for `plugin new`.
 
 use std::fmt::Write;
 use std::path::{Path, PathBuf};
@@ -24,6 +24,50 @@ fn main() {
     table.push_str("];\n");
     if let Err(error) = std::fs::write(out.join("shipped.rs"), table) {
         fail(&format!("the list of shipped plugins can't be written: {error}"));
+    }
+    if let Err(error) = std::fs::write(out.join("sdks.rs"), sdks(&root)) {
+        fail(&format!("the list of the SDKs' files can't be written: {error}"));
+    }
+}
+
+/// What an author needs of this repository: the contract, the SDKs without what they are tested with, and what builds.
+fn sdks(root: &Path) -> String {
+    let mut files = vec![root.join("scripts/build-guest")];
+    collect(&root.join("wit"), &mut files);
+    for sdk in plugin_folders(&root.join("sdk")) {
+        if sdk.join("sdk.toml").exists() {
+            collect(&sdk, &mut files);
+        }
+    }
+    let mut table = String::from(
+        "/// Every file: its place in the repository, whether it is a program, and what is in it.\npub static FILES: &[(&str, bool, &[u8])] = &[\n",
+    );
+    for file in files {
+        let place = file.strip_prefix(root).unwrap_or(&file).display().to_string();
+        let is_program = std::fs::read(&file).is_ok_and(|bytes| bytes.starts_with(b"#!"));
+        let _ = writeln!(
+            table,
+            "    ({place:?}, {is_program}, include_bytes!({:?})),",
+            file.display().to_string()
+        );
+    }
+    table.push_str("];\n");
+    table
+}
+
+/// The files below a folder, without what builds leave behind and what only this repository's tests use.
+fn collect(dir: &Path, files: &mut Vec<PathBuf>) {
+    const LEFT_OUT: &[&str] =
+        &["probe", "forbidden", "tests", "test", "target", "node_modules", "__pycache__"];
+    let mut entries: Vec<PathBuf> =
+        std::fs::read_dir(dir).into_iter().flatten().flatten().map(|entry| entry.path()).collect();
+    entries.sort();
+    for entry in entries {
+        let name = entry.file_name().unwrap_or_default().to_string_lossy().into_owned();
+        if LEFT_OUT.contains(&&*name) || name.ends_with(".wasm") {
+            continue;
+        }
+        if entry.is_dir() { collect(&entry, files) } else { files.push(entry) }
     }
 }
 

@@ -3,6 +3,7 @@
 //! A program that embeds it loads a [`Config`], opens an [`Engine`] on it and starts its pipelines (`examples/embed.rs`); [`serve`]
 //! runs the whole service. The `sluice` command is a thin user of what is here.
 
+pub mod authoring;
 pub mod cases;
 pub mod check;
 mod clock;

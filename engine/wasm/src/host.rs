@@ -213,6 +213,7 @@ impl Host {
                 digest: plugin.digest,
                 size: plugin.bytes.len() as u64,
                 world: WORLD,
+                grants: plugin.imports.iter().filter_map(|import| hosted::grant_for(import)).collect(),
                 imports: plugin.imports.clone(),
                 name: shown(name),
                 version: shown(version),

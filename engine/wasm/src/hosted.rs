@@ -217,6 +217,18 @@ pub(crate) fn interface_of(import: &str) -> Option<&'static str> {
     ["crypto", "log"].into_iter().find(|known| *known == interface)
 }
 
+/// What a step writes under `grant` for an import.
+pub(crate) fn grant_for(import: &str) -> Option<&'static str> {
+    interface_of(import).map(grant_of)
+}
+
+fn grant_of(interface: &str) -> &'static str {
+    match interface {
+        "crypto" => "crypto: { keys: [NAME], ops: [seal] }",
+        _ => "log: {}",
+    }
+}
+
 /// A step's plugin imports what the step does not grant it.
 pub(crate) fn not_granted(imports: &[String], grant: &Grants) -> Option<Error> {
     let missing = imports.iter().find_map(|import| {
@@ -228,10 +240,7 @@ pub(crate) fn not_granted(imports: &[String], grant: &Grants) -> Option<Error> {
         (!granted).then_some((import, interface))
     });
     let (import, interface) = missing?;
-    let write = match interface {
-        "crypto" => "crypto: { keys: [NAME], ops: [seal] }",
-        _ => "log: {}",
-    };
+    let write = grant_of(interface);
     let what = format!("it imports `{}`, which it was not granted", printable(import, 200));
     Some(
         Error::new(ErrorKind::PluginRefused, what)

@@ -14,6 +14,8 @@ pub struct Inspection {
     pub world: &'static str,
     /// What it imports, types left out. Empty for a plugin that needs no grant.
     pub imports: Vec<String>,
+    /// What a step has to write under `grant` for it: `log: {}`. Empty for a plugin that only computes.
+    pub grants: Vec<&'static str>,
     /// What it calls itself.
     pub name: String,
     /// Its own version.

@@ -225,6 +225,12 @@ impl Instances {
         Ok(Lease { instance: slot.instance.insert(instance), generation: slot.generation })
     }
 
+    /// What the live instances hold, in bytes.
+    pub(crate) fn memory(&self) -> u64 {
+        let live = self.slots.values().filter_map(|slot| slot.instance.as_ref());
+        live.map(|instance| instance.store.data().limiter.used()).sum()
+    }
+
     /// Throws the instance away, store and all.
     pub(crate) fn discard(&mut self, plugin: &Arc<Plugin>, spec: &StepSpec) {
         let slot = self.slots.get_mut(&kind(plugin, spec));

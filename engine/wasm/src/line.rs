@@ -66,6 +66,15 @@ impl Chains {
         self.host.reconfigure(&self.line, spec).await
     }
 
+    /// What the line's live instances hold, in bytes: linear memories and tables. Waits while guests run.
+    ///
+    /// # Errors
+    /// Where the host broke.
+    pub async fn memory(&self) -> Result<u64> {
+        let set = self.line.set.clone();
+        off_runtime(move || lock(&set).instances.memory()).await
+    }
+
     /// Which plugin reads, writes, renames and drops which column, of the tables that are open.
     pub fn lineage(&self) -> Vec<TableLineage> {
         let live = lock(&self.line.live);

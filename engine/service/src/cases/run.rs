@@ -11,7 +11,7 @@ use super::case::{Case, ChangeDef, EventCase, ExpectedError, ExpectedReject, Fie
 use super::value;
 
 /// Where the step would stand in a configuration file.
-const PATH: &str = "step";
+pub const PATH: &str = "step";
 
 /// Opens the plugin of this name on the case's table and compares what becomes of its events.
 pub async fn run(host: &Host, name: &str, case: &Case) -> Result<(), String> {
@@ -40,7 +40,7 @@ pub async fn run(host: &Host, name: &str, case: &Case) -> Result<(), String> {
     apply(&mut *transform, &schema, &opened.outputs[0], opened.active, &case.events).await
 }
 
-fn told(error: Error) -> String {
+pub fn told(error: Error) -> String {
     let findings: Vec<String> = error.all_findings().iter().map(ToString::to_string).collect();
     let mut told = format!("{error} {}", findings.join("; "));
     if let Some(text) = error.guest_text() {
@@ -144,7 +144,7 @@ fn check(case: &EventCase, outcome: Outcome, output: &TableSchema) -> Result<(),
     }
 }
 
-fn change(def: &ChangeDef, schema: &TableSchema) -> Result<Change, String> {
+pub fn change(def: &ChangeDef, schema: &TableSchema) -> Result<Change, String> {
     Ok(match def {
         ChangeDef::Snapshot(fields) => Change::Snapshot(row(fields, schema)?),
         ChangeDef::Insert(fields) => Change::Insert(row(fields, schema)?),

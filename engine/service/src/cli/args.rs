@@ -139,7 +139,27 @@ pub enum Command {
 
 #[derive(Debug, Subcommand)]
 pub enum Plugin {
-    /// What a plugin file says about itself, and what it plans for a table
+    /// Start a plugin: a folder NAME with one that works, its cases, and what it is built with
+    ///
+    /// Nothing is fetched: template and SDK are in this program. Its language's own tools are yours to install; `plugin build`
+    /// says what is missing.
+    New {
+        /// What it is called: small letters, digits and `-`
+        name: String,
+        /// What it is written in; a wrong one shows what there is
+        #[arg(long, value_name = "LANGUAGE")]
+        lang: String,
+    },
+    /// Build a plugin into a component, by its language's tools
+    Build {
+        /// The plugin's folder
+        #[arg(default_value = ".")]
+        folder: PathBuf,
+        /// The component to be written. Default: FOLDER/NAME.wasm, called as the folder
+        #[arg(long, value_name = "FILE")]
+        out: Option<PathBuf>,
+    },
+    /// What a plugin file says about itself, what it has to be granted, and what it plans for a table
     Inspect {
         /// The component
         file: PathBuf,
@@ -156,9 +176,17 @@ pub enum Plugin {
     Test {
         /// The component
         file: PathBuf,
-        /// The folder of the cases. Default: `cases` in the working directory
-        #[arg(long, value_name = "FOLDER", default_value = "cases")]
-        cases: PathBuf,
+        /// The folder of the cases. Default: `cases` beside the component, else in the working directory
+        #[arg(long, value_name = "FOLDER")]
+        cases: Option<PathBuf>,
+    },
+    /// Measure a plugin by its cases: time per row, rows per second, memory, compilation, start
+    Bench {
+        /// The component
+        file: PathBuf,
+        /// The folder of the cases. Default: `cases` beside the component, else in the working directory
+        #[arg(long, value_name = "FOLDER")]
+        cases: Option<PathBuf>,
     },
     /// Every plugin, its version, and candidates that were refused or wait
     List,

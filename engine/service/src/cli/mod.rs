@@ -1,6 +1,7 @@
 //! The command line: reads what was typed, does it by the library or by the running service, and tells what came of it.
 
 mod args;
+mod authors;
 mod check;
 mod client;
 mod dlq;

@@ -1,4 +1,4 @@
-//! `plugin inspect`, `test`, `list`, `swap`, `rollback`.
+//! `plugin inspect`, `list`, `swap`, `rollback`; what its author has is in `authors`.
 
 use std::path::Path;
 
@@ -9,14 +9,17 @@ use super::args::{Common, Plugin};
 use super::client::part;
 use super::failure::Failure;
 use super::status::{short, text};
-use super::{Doer, out};
+use super::{Doer, authors, out};
 
 pub async fn plugin(common: &Common, command: Plugin) -> Result<(), Failure> {
     match command {
         Plugin::Inspect { file, table, settings } => {
             inspect(common, &file, table.as_deref(), &settings).await
         }
-        Plugin::Test { file, cases } => test(common, &file, &cases).await,
+        Plugin::New { name, lang } => authors::new(common, &name, &lang),
+        Plugin::Build { folder, out } => authors::build(common, &folder, out),
+        Plugin::Test { file, cases } => authors::test(common, &file, cases).await,
+        Plugin::Bench { file, cases } => authors::bench(common, &file, cases).await,
         Plugin::List => list(common).await,
         Plugin::Swap { name, promote } => {
             let report = match Doer::find(common).await? {
@@ -112,36 +115,9 @@ pub fn show_candidates(plugins: &Value) {
     }
 }
 
-fn read(file: &Path) -> Result<Vec<u8>, Failure> {
+pub fn read(file: &Path) -> Result<Vec<u8>, Failure> {
     std::fs::read(file)
         .map_err(|error| Failure::WrongUse(format!("{} can't be read: {error}", file.display())))
-}
-
-async fn test(common: &Common, file: &Path, cases: &Path) -> Result<(), Failure> {
-    let component = read(file)?;
-    let files = sluice::cases::files(cases)?;
-    let name = file
-        .file_stem()
-        .unwrap_or_default()
-        .to_string_lossy()
-        .replace(|c: char| !c.is_ascii_alphanumeric(), "-");
-    let outcomes = sluice::cases::run(&name, &component, &files).await?;
-    let failed = outcomes.iter().filter(|outcome| outcome.failure.is_some()).count();
-    if common.json {
-        out::json(&json!({ "cases": outcomes, "failed": failed }));
-    } else {
-        for sluice::cases::Outcome { case, about, failure } in &outcomes {
-            match failure {
-                None => out::line(format_args!("ok      {case}: {about}")),
-                Some(why) => out::line(format_args!(
-                    "FAILED  {case}: {about}\n        {}",
-                    why.replace('\n', "\n        ")
-                )),
-            }
-        }
-        out::line(format_args!("\n{} of {} cases hold", outcomes.len() - failed, outcomes.len()));
-    }
-    if failed == 0 { Ok(()) } else { Err(Failure::Told) }
 }
 
 async fn inspect(common: &Common, file: &Path, table: Option<&str>, settings: &str) -> Result<(), Failure> {
@@ -170,6 +146,12 @@ async fn inspect(common: &Common, file: &Path, table: Option<&str>, settings: &s
     out::line(format_args!("world    {}", about.world));
     let imports = if about.imports.is_empty() { "nothing".to_string() } else { about.imports.join(", ") };
     out::line(format_args!("imports  {imports}"));
+    let needs = if about.grants.is_empty() {
+        "no grant: it can do nothing but compute".to_string()
+    } else {
+        format!("grant: {{ {} }}", about.grants.join(", "))
+    };
+    out::line(format_args!("needs    {needs}"));
     match (table, plan) {
         (None, _) => {}
         (Some(table), None) => out::line(format_args!("\nit does nothing to {table}")),
