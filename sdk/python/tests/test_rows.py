@@ -1,5 +1,7 @@
 """Rows and batches through a plugin."""
 
+import subprocess
+import sys
 import unittest
 
 from support import Opened, mistakes, table
@@ -166,6 +168,28 @@ class Rows(unittest.TestCase):
         except KeyError as error:
             said = told(error)
         self.assertRegex(said, r"^KeyError: 'boom é' < tidy \(test_rows.py:\d+\) < test_an_exception_is_told_with_its_way \(test_rows.py:\d+\)$")
+
+
+class Sandbox(unittest.TestCase):
+    def test_what_is_not_there_is_an_exception(self):
+        script = """
+import sluice._component as component
+component._seal()
+component._seal()
+import time
+for ask in (lambda: open("plugin.py"), time.time, lambda: time.sleep(1), lambda: __import__("colorsys")):
+    try:
+        ask()
+    except (OSError, ImportError) as error:
+        print(error)
+"""
+        done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)
+        self.assertEqual(done.stdout.splitlines(), [
+            "there is no file where rows flow",
+            "there is no clock where rows flow",
+            "there is no clock where rows flow",
+            "`colorsys` is not in the plugin: import it at the top of the plugin, not while it runs",
+        ])
 
 
 class Mistakes(unittest.TestCase):

@@ -95,4 +95,11 @@ fn a_plugin_is_asked_in_its_own_words() {
     );
     let test = site.sluice(&["plugin", "test", "plugins/probe.wasm"]);
     test.ended_with(1).says(&["plugin-failed", "The plugin says: told to fail the batch"]);
+    site.write(
+        "cases/fails.yaml",
+        "about: It traps.\ntable: [{ name: id, type: int64, key: true }]\nconfig: { do: trap }\n\
+         events: [{ event: { insert: { id: 1 } }, gives: [] }]\n",
+    );
+    let test = site.sluice(&["plugin", "test", "plugins/probe.wasm"]);
+    test.ended_with(1).says(&["plugin-trap", "lost with its instance"]);
 }

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use sluice_types::ports::Transform;
-use sluice_types::{Change, Error, Event, PipelineId, Row, TableSchema, Value};
+use sluice_types::{Change, Error, ErrorKind, Event, PipelineId, Row, TableSchema, Value};
 use sluice_wasm::{ChainSpec, Host, StepSpec};
 
 use super::case::{Case, ChangeDef, EventCase, ExpectedError, ExpectedReject, Fields, described};
@@ -46,6 +46,8 @@ pub fn told(error: Error) -> String {
     if let Some(text) = error.guest_text() {
         // In a running engine it is data; here it is what the plugin's author looks for.
         told.push_str(&format!("\nThe plugin says: {text}"));
+    } else if error.kind() == ErrorKind::PluginTrap {
+        told.push_str("\nWhat it may have said is lost with its instance: a unit test of its own says more");
     }
     told.trim_end().to_string()
 }

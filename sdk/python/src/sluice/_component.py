@@ -1,9 +1,12 @@
 """The component: what the host calls, in the plugin's name."""
 
+import builtins
 import importlib
 import inspect
+import io
 import json
 import sys
+import time
 
 # What Python would load only when it is first needed, and then from files, of which there are none where rows flow.
 import _strptime  # noqa: F401
@@ -54,12 +57,27 @@ class _NoFiles:
         raise ModuleNotFoundError(f"`{name}` is not in the plugin: import it at the top of the plugin, not while it runs", name=name)
 
 
+def _absent(what):
+    """Stands where Python would end the instance over what isn't there."""
+
+    def absent(*arguments, **named):
+        raise OSError(f"there is no {what} where rows flow")
+
+    return absent
+
+
+_ABSENT = [(builtins, "open", "file"), (io, "open", "file")]
+_ABSENT += [(time, name, "clock") for name in ("time", "time_ns", "monotonic", "monotonic_ns", "perf_counter", "perf_counter_ns", "sleep")]
+
+
 def _seal():
     """Where rows flow there are no files: an import is an exception with words, not the end of the instance."""
     if sys.meta_path[-1] is _NoFiles:
         return
     keep = [finder for finder in sys.meta_path if getattr(finder, "__name__", "") in ("BuiltinImporter", "FrozenImporter")]
     sys.meta_path[:] = [*keep, _NoFiles]
+    for module, name, what in _ABSENT:
+        setattr(module, name, _absent(what))
 
 
 def of(module, name, version):
