@@ -1,13 +1,13 @@
 //! What the reader hands to the line, one piece of work at a time, and how: the line asks, the reader answers with what it has
 //! gathered by then. So one prepared batch waits at most, and under backlog it grows while the target is busy.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 use std::sync::atomic::Ordering::Relaxed;
 
 use sluice_types::ports::TargetTable;
-use sluice_types::{Digest, Error, ErrorKind, Event, Position, Reason, Result, Transaction};
+use sluice_types::{Digest, Error, ErrorKind, Event, Position, Reason, Result, TableId, Transaction};
 use tokio::sync::{mpsc, oneshot, watch};
 
 use crate::postponed::{Postponed, PostponedDone};
@@ -15,6 +15,9 @@ use crate::snapshot::ChunkDone;
 
 /// The plugin versions that made something.
 pub(crate) type Versions = Arc<BTreeMap<Arc<str>, Digest>>;
+
+/// Columns in which two images of one row can't be compared, by target table.
+pub(crate) type Unstable = Arc<HashMap<TableId, Vec<Arc<str>>>>;
 
 /// An event that a transform refused, as the transform was given it.
 #[derive(Debug)]
@@ -60,6 +63,7 @@ pub(crate) struct Work {
     /// Target tables to be made before these events are written: a plugin was swapped.
     pub prepare: Vec<TargetTable>,
     pub versions: Versions,
+    pub unstable: Unstable,
     /// Bytes of the source's images.
     pub weight: usize,
     /// When its first event was read.
@@ -120,6 +124,7 @@ impl Work {
             passage: Passage::Stream { end: None, open: None },
             prepare: vec![],
             versions: self.versions.clone(),
+            unstable: self.unstable.clone(),
             weight: 0,
             read_micros: self.read_micros,
         }
@@ -154,6 +159,7 @@ impl Work {
         self.poison += next.poison;
         self.weight += next.weight;
         self.versions = next.versions;
+        self.unstable = next.unstable;
         if let (Passage::Stream { end, open }, Passage::Stream { end: next_end, open: next_open }) =
             (&mut self.passage, next.passage)
         {

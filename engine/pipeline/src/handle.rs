@@ -62,6 +62,7 @@ impl Shared {
             lag_seconds: 0.0,
             retained_bytes: None,
             dead_letters: 0,
+            conflicts: 0,
             plugins: vec![],
             tables: spec.tables.iter().map(table).collect(),
         };

@@ -5,6 +5,7 @@
 
 mod chain;
 mod claim;
+mod conflict;
 mod feed;
 mod handle;
 mod large;
@@ -29,12 +30,13 @@ mod testing;
 mod touched;
 
 pub use chain::POISON_EVENTS_MAX;
+pub use conflict::CURRENT_ROWS_MAX;
 pub use handle::LineHandle;
 pub use line::{Ended, Line, Ports, delete_line};
 pub use parking::PARKED_KEYS_MAX;
 pub use spec::{
-    BatchLimits, LargeTransactions, LineSpec, Mode, OnError, OnErrorThen, OnLarge, OnPositionLost,
-    SnapshotMode, TableRoute, TruncatePolicy, Until,
+    BatchLimits, ConflictPolicy, ConflictStrategy, LargeTransactions, LineSpec, Mode, OnError, OnErrorThen,
+    OnLarge, OnPositionLost, SnapshotMode, TableRoute, TruncatePolicy, Until,
 };
 pub use status::{LineStatus, Phase, Stats, TableStatus};
 

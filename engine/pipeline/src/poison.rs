@@ -7,11 +7,12 @@ use std::sync::atomic::Ordering::Relaxed;
 
 use sluice_types::ports::{Clock, SinkTx, Written};
 use sluice_types::{
-    Change, Checkpoint, DeadLetter, DeadLetterId, Disposition, Error, ErrorKind, Event, Key, PipelineId,
-    Position, Reason, Result, Row, SnapshotProgress, TableId, Value,
+    Change, Checkpoint, Conflict, DeadLetter, DeadLetterId, Disposition, Error, ErrorKind, Event, Key,
+    PipelineId, Position, Reason, Result, Row, SnapshotProgress, TableId, Value,
 };
 
 use crate::chain::{circuit, reason};
+use crate::conflict::{At, Conflicts};
 use crate::feed::{Feed, Passage, Work};
 use crate::moved;
 use crate::parking::Parked;
@@ -25,6 +26,7 @@ pub(crate) struct Writer {
     pub pipeline: PipelineId,
     pub on_error: OnError,
     pub parked: Parked,
+    pub conflicts: Conflicts,
     pub clock: Arc<dyn Clock>,
     pub stats: Arc<Stats>,
     /// How often rows that were postponed and read again were postponed once more.
@@ -37,6 +39,8 @@ pub(crate) struct Writer {
 pub(crate) struct Outcome {
     /// In the order of the log. To be kept durably before the commit (I3).
     pub letters: Vec<DeadLetter>,
+    /// Rows of the target that somebody else had changed, and what was decided. To be recorded before the commit.
+    pub conflicts: Vec<Conflict>,
     /// Rows written.
     pub rows: u64,
     /// What the stream has to pass before the target is consistent with rows that were read again.
@@ -71,6 +75,42 @@ impl Writer {
     /// Writes a piece of work where the line stands at `checkpoint`. With `patient`, an error of an event that may heal by itself
     /// comes back before anything is condemned; `work` is untouched then.
     pub async fn write(
+        &mut self,
+        tx: &mut dyn SinkTx,
+        work: &mut Work,
+        feed: &Feed,
+        checkpoint: &Checkpoint,
+        patient: bool,
+    ) -> Result<Outcome> {
+        if !self.conflicts.concern(work, checkpoint) {
+            return self.write_decided(tx, work, feed, checkpoint, patient).await;
+        }
+        // What is tried again is decided anew: others may have changed their rows meanwhile.
+        let untouched = patient.then(|| work.events.clone());
+        let events = std::mem::take(&mut work.events);
+        let at = At {
+            pipeline: &self.pipeline,
+            parked: &self.parked,
+            work,
+            checkpoint,
+            now_micros: self.clock.now_micros(),
+        };
+        let decided = self.conflicts.decide(tx, events, &at).await?;
+        work.events = decided.events;
+        match self.write_decided(tx, work, feed, checkpoint, patient).await {
+            Ok(mut outcome) => {
+                self.stats.events_skipped.fetch_add(decided.dropped, Relaxed);
+                outcome.conflicts = decided.met.without(&outcome.letters);
+                Ok(outcome)
+            }
+            Err(error) => {
+                work.events = untouched.unwrap_or_default();
+                Err(error)
+            }
+        }
+    }
+
+    async fn write_decided(
         &mut self,
         tx: &mut dyn SinkTx,
         work: &mut Work,

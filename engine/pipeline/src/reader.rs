@@ -10,7 +10,7 @@ use sluice_types::{Batch, Checkpoint, Error, Event, Position, Result, Transactio
 use tokio::sync::{OwnedMutexGuard, oneshot};
 
 use crate::chain::{self, Applied};
-use crate::feed::{OpenPiece, Outlet, Passage, Reread, Versions, Work};
+use crate::feed::{OpenPiece, Outlet, Passage, Reread, Unstable, Versions, Work};
 use crate::handle::Shared;
 use crate::pace::Pace;
 use crate::postponed::Postponed;
@@ -82,13 +82,14 @@ pub(crate) struct ReaderState {
     /// Target tables that a swapped plugin needs.
     prepare: Vec<TargetTable>,
     versions: Versions,
+    unstable: Unstable,
     /// Given after what was read before it.
     failed: Option<Error>,
 }
 
 impl ReaderState {
     /// A reader that starts where the checkpoint stands, whose chain runs these versions.
-    pub fn new(checkpoint: &Checkpoint, versions: Versions) -> Self {
+    pub fn new(checkpoint: &Checkpoint, versions: Versions, unstable: Unstable) -> Self {
         ReaderState {
             demand: None,
             pending: None,
@@ -107,6 +108,7 @@ impl ReaderState {
             settle_micros: 0,
             prepare: vec![],
             versions,
+            unstable,
             failed: None,
         }
     }
@@ -295,22 +297,35 @@ impl Reader {
     }
 
     fn landed(&mut self, landed: Landed) {
-        self.state.landed = Some((landed, self.clock.now_micros() + CHUNK_WAIT_MS as i64 * 1000));
+        // Where rows are compared they must be of one moment, however long that takes.
+        let until = match self.compares() {
+            true => i64::MAX,
+            false => self.clock.now_micros() + CHUNK_WAIT_MS as i64 * 1000,
+        };
+        self.state.landed = Some((landed, until));
+    }
+
+    /// Whether rows of the target are compared before they are written over.
+    fn compares(&self) -> bool {
+        self.spec.tables.iter().any(|table| table.conflict.is_some())
     }
 
     /// Takes the chunk that has landed, if it is its turn and the stream has passed its high mark, or it has waited long enough.
     async fn take_chunk(&mut self) -> Result<()> {
         let Some((landed, until)) = &self.state.landed else { return Ok(()) };
         let now = self.clock.now_micros();
-        let passed = self.state.progress.as_ref().unwrap_or(&self.state.delivered);
-        let passed = landed.high().is_none_or(|high| high <= passed);
+        let stream = self.state.progress.as_ref().unwrap_or(&self.state.delivered).clone();
+        // Rows that were read again are newer than the stream, too; but only those who compare rows mind.
+        let newer = self.state.high.as_ref().filter(|_| self.compares());
+        let passed = landed.high().into_iter().chain(newer).all(|high| *high <= stream);
         let due = passed || now >= *until || self.snapshot.holds_stream();
         if !due || self.state.pending.is_some() || self.state.open || now < self.state.stream_turn_micros {
             return Ok(());
         }
         self.take_over().await?;
         let Some((landed, _)) = self.state.landed.take() else { return Ok(()) };
-        let Some(accepted) = self.snapshot.accept(landed)? else { return Ok(()) };
+        let Some(mut accepted) = self.snapshot.accept(landed)? else { return Ok(()) };
+        accepted.done.in_step = passed.then_some(stream);
         raise(&mut self.state.high, accepted.done.high());
         let mut events = accepted.events;
         let weight = events.iter().map(|event| event.change.weight()).sum();
@@ -373,6 +388,7 @@ impl Reader {
             passage,
             prepare: std::mem::take(&mut self.state.prepare),
             versions: self.state.versions.clone(),
+            unstable: self.state.unstable.clone(),
             weight,
             read_micros: self.clock.now_micros(),
         }
@@ -392,6 +408,7 @@ impl Reader {
         targets.retain(|target| !before.contains(target));
         self.state.prepare.extend(targets);
         self.state.versions = Arc::new(self.transform.versions());
+        self.state.unstable = self.router.unstable();
         let stats = &self.shared.stats;
         stats.swaps.fetch_add(1, Relaxed);
         let pause = (self.clock.now_micros() - started).max(0) as u64;

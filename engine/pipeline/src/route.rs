@@ -8,6 +8,7 @@ use sluice_types::{
     Change, Error, ErrorKind, Event, Position, Result, SnapshotProgress, TableId, TableProgress, TableSchema,
 };
 
+use crate::feed::Unstable;
 use crate::spec::{LineSpec, TableRoute, TruncatePolicy};
 
 /// The tables of a line, their chains open.
@@ -26,6 +27,7 @@ struct Route {
     routed: Arc<TableSchema>,
     /// What the chain makes of it.
     outputs: Vec<Arc<TableSchema>>,
+    unstable: Vec<Arc<str>>,
     active: bool,
     path: String,
     /// [`TableProgress::since`].
@@ -53,6 +55,7 @@ impl Router {
             let opened = transform.open(&route.source, &route.routed).await;
             let opened = opened.map_err(|error| error.at_table(&route.source.table))?;
             route.active = opened.active;
+            route.unstable = opened.unstable;
             route.outputs =
                 if opened.outputs.is_empty() { vec![route.routed.clone()] } else { opened.outputs };
             if let Some(keyless) = route.outputs.iter().find(|output| output.key.is_empty()) {
@@ -76,6 +79,17 @@ impl Router {
             }
         }
         targets
+    }
+
+    /// The columns in which two images of one row can't be compared, by target table.
+    pub fn unstable(&self) -> Unstable {
+        let mut unstable = HashMap::new();
+        for route in self.routes.iter().filter(|route| !route.unstable.is_empty()) {
+            for output in &route.outputs {
+                unstable.insert(output.table.clone(), route.unstable.clone());
+            }
+        }
+        Arc::new(unstable)
     }
 
     /// Where the rows of such source tables go if no plugin sends them elsewhere.
@@ -224,6 +238,7 @@ fn plan(route: &TableRoute, schema: Arc<TableSchema>) -> Result<Route> {
         source,
         outputs: vec![routed.clone()],
         routed,
+        unstable: vec![],
         active: false,
         path: route.path.clone(),
         since: None,

@@ -7,6 +7,7 @@ use sluice_types::ports::{Sink, SinkTx};
 use sluice_types::{Checkpoint, DeadLetter, Disposition, Error, ErrorKind, Key, Position, Result, TableId};
 use tokio::sync::watch;
 
+use crate::conflict;
 use crate::feed::{Feed, Passage, Work};
 use crate::handle::Shared;
 use crate::large::{Large, Next};
@@ -172,6 +173,8 @@ impl Run {
             bytes += work.weight as u64;
             // I3: a dead letter is durable before the checkpoint passes its event.
             keep(written.letters, &self.ports, &self.shared, &self.spec).await?;
+            // Before the commit that does what was decided.
+            conflict::record(written.conflicts, &*self.ports.state, &self.shared).await?;
             pass(&mut self.checkpoint, work, written.high, written.postponed)?;
             if in_pieces && !work.is_open() {
                 let retries = self.spec.on_error.retries;

@@ -11,6 +11,7 @@ use tokio::sync::{Mutex, watch};
 use tokio::task::JoinSet;
 
 use crate::claim;
+use crate::conflict::{self, Conflicts};
 use crate::feed::feed;
 use crate::handle::Shared;
 use crate::line::Ports;
@@ -127,14 +128,17 @@ async fn open(context: &Context) -> Result<(Run, Reader)> {
     claim::open(context, &mut checkpoint, &mut *sink, &mut *source, &router).await?;
     // The source holds them all: none is altered that nobody has decided of.
     context.done(|state| state.altered.clear()).await?;
+    conflict::suits(spec, &targets)?;
     router.skip_older(&checkpoint.snapshot, &checkpoint.position);
 
     let until_head = context.until == Until::Head || spec.mode == Mode::Batch;
     let head = if until_head { Some(source.head().await?) } else { None };
     let versions = Arc::new(transform.versions());
+    let unstable = router.unstable();
     let parked = Parked::new(ports.state.parked_keys(&spec.pipeline).await?)?;
     let dead_letters = ports.state.count_dead_letters(&spec.pipeline).await?;
     shared.status().dead_letters = dead_letters;
+    shared.status().conflicts = ports.state.count_conflicts(&spec.pipeline).await?.kept;
     shared.show_versions(&versions);
     shared.show(Phase::Streaming, None);
     shared.show_checkpoint(&checkpoint);
@@ -154,12 +158,13 @@ async fn open(context: &Context) -> Result<(Run, Reader)> {
         snapshot,
         outlet,
         until_head,
-        state: ReaderState::new(&checkpoint, versions),
+        state: ReaderState::new(&checkpoint, versions, unstable),
     };
     let writer = Writer {
         pipeline: spec.pipeline.clone(),
         on_error: spec.on_error,
         parked,
+        conflicts: Conflicts::new(&spec.tables),
         clock: ports.clock.clone(),
         stats: shared.stats.clone(),
         attempts: HashMap::new(),

@@ -37,6 +37,9 @@ pub(crate) struct ChunkDone {
     cursor: Option<Key>,
     done: bool,
     high: Position,
+    /// How far the stream had come when it was taken, if that was past its high mark: its rows are what the source has where the line
+    /// stands.
+    pub in_step: Option<Position>,
 }
 
 impl ChunkDone {
@@ -355,6 +358,7 @@ impl Snapshot {
             cursor,
             done: last,
             high: chunk.mark.high.clone(),
+            in_step: None,
         };
         if table.ranges_left == 0 {
             self.by_id.remove(&table.schema.table);

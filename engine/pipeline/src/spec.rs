@@ -2,7 +2,8 @@
 
 use std::num::NonZeroUsize;
 
-use sluice_types::{PipelineId, TableId};
+use sluice_types::settings::did_you_mean;
+use sluice_types::{ColumnType, PipelineId, TableId, TableSchema};
 
 /// One line: a source's tables to one target.
 #[derive(Clone, Debug)]
@@ -42,8 +43,34 @@ pub struct TableRoute {
     pub key: Option<Vec<String>>,
     /// Columns that are left out, by name.
     pub exclude: Vec<String>,
+    /// What is done about rows of the target that somebody else has changed. `None`: nobody looks, and the source's rows win.
+    pub conflict: Option<ConflictPolicy>,
     /// The path in the configuration, for findings.
     pub path: String,
+}
+
+/// `conflict:`
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ConflictPolicy {
+    /// Who wins.
+    pub strategy: ConflictStrategy,
+    /// The path in the configuration, for findings.
+    pub path: String,
+}
+
+/// `conflict.strategy:`. What it can't tell apart goes to the source: the same always comes out of the same.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum ConflictStrategy {
+    /// The source's row is written.
+    SourceWins,
+    /// The target's row stays.
+    TargetWins,
+    /// The row with the later moment in this column (of the target's table) wins.
+    Latest(String),
+    /// The row with the greater number in this column wins.
+    Version(String),
+    /// Each column goes to the side that has changed it.
+    MergeColumns,
 }
 
 /// `mode:`
@@ -148,4 +175,49 @@ pub enum Until {
     Stopped,
     /// When it has applied everything up to the head that the source has when the line starts, and its snapshot is ready.
     Head,
+}
+
+impl ConflictStrategy {
+    /// Its word in the configuration.
+    pub fn name(&self) -> &'static str {
+        match self {
+            ConflictStrategy::SourceWins => "source-wins",
+            ConflictStrategy::TargetWins => "target-wins",
+            ConflictStrategy::Latest(_) => "latest",
+            ConflictStrategy::Version(_) => "version",
+            ConflictStrategy::MergeColumns => "merge-columns",
+        }
+    }
+
+    /// Where [`crate::Stats::conflicts`] counts it.
+    pub const NAMES: [&'static str; 5] = ["source-wins", "target-wins", "latest", "version", "merge-columns"];
+}
+
+impl ConflictPolicy {
+    /// Whether rows of this shape, as they are written, can be decided by it. If not: what is wrong, and what to do.
+    pub fn suits(&self, output: &TableSchema) -> Result<(), (String, String)> {
+        use ColumnType::{Date, Decimal, Int64, Text, Timestamp, Timestamptz, Uint64};
+        let (name, types, wanted): (_, &[ColumnType], _) = match &self.strategy {
+            ConflictStrategy::Latest(name) => (
+                name,
+                &[Timestamptz, Timestamp, Date, Int64, Uint64, Text],
+                "a moment: a timestamp, a date, a whole number, or text that sorts as time goes on",
+            ),
+            ConflictStrategy::Version(name) => (name, &[Int64, Uint64, Decimal], "a whole or decimal number"),
+            _ => return Ok(()),
+        };
+        let columns = || output.columns.iter().map(|column| &*column.name);
+        let Some(index) = output.column_index(name) else {
+            let what = format!("what is written to `{}` has no column `{name}`", output.table);
+            let near = did_you_mean(name, columns());
+            let all = columns().collect::<Vec<_>>().join(", ");
+            return Err((what, format!("{near}it has: {all}")));
+        };
+        let ty = output.columns[index].ty;
+        if !types.contains(&ty) {
+            let what = format!("the column `{name}` of `{}` is {ty}", output.table);
+            return Err((what, format!("`{}` needs {wanted}", self.strategy.name())));
+        }
+        Ok(())
+    }
 }

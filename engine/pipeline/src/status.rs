@@ -3,6 +3,9 @@
 use std::sync::atomic::{AtomicI64, AtomicU64};
 
 use serde::Serialize;
+use sluice_types::ConflictKind;
+
+use crate::spec::ConflictStrategy;
 
 /// What a line is doing.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
@@ -46,6 +49,8 @@ pub struct LineStatus {
     pub retained_bytes: Option<u64>,
     /// Dead letters kept.
     pub dead_letters: u64,
+    /// Conflicts kept: rows that somebody else had changed in the target.
+    pub conflicts: u64,
     /// The plugin versions at work, name and digest.
     pub plugins: Vec<(String, String)>,
     /// The tables.
@@ -98,6 +103,8 @@ pub struct Stats {
     pub retries: AtomicU64,
     /// Transactions applied in parts.
     pub transactions_in_parts: AtomicU64,
+    /// Conflicts, by kind (as in [`ConflictKind::ALL`]) and strategy (as in [`ConflictStrategy::NAMES`]).
+    pub conflicts: [[AtomicU64; ConflictStrategy::NAMES.len()]; ConflictKind::ALL.len()],
     /// When the last batch was committed, microseconds since 1970 UTC; 0 before the first.
     pub last_commit_micros: AtomicI64,
 }

@@ -11,6 +11,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
+use sluice_pipeline::TableRoute;
 use sluice_store::Store;
 use sluice_types::ports::{Clock, Readers, StateStore, TargetTable, Transform};
 use sluice_types::{Error, ErrorKind, Finding, InstallId, PipelineId, Result, TableId, TableSchema};
@@ -191,6 +192,7 @@ impl Checker<'_> {
                 };
                 match opened {
                     Ok(outputs) => {
+                        found.extend(unsuited(route, &outputs));
                         tables.push(CheckedTable::new(&route.from, &outputs));
                         if let Some(output) = outputs.first().cloned() {
                             let (path, source) = (route.path.clone(), discovered.schema.clone());
@@ -308,6 +310,14 @@ async fn open(
             .remedy("Keep the key's columns, or name others with `key: [..]`."));
     }
     Ok(outputs)
+}
+
+/// What a table's policy for conflicts does not find in what its chain makes.
+fn unsuited(route: &TableRoute, outputs: &[Arc<TableSchema>]) -> Vec<Finding> {
+    let Some(policy) = &route.conflict else { return Vec::new() };
+    let found = outputs.iter().filter_map(|output| policy.suits(output).err());
+    let path = format!("{}.column", policy.path);
+    found.map(|(what, remedy)| Finding::error(ErrorKind::Config, path.clone(), what, remedy)).collect()
 }
 
 /// A connector's findings: their paths are those of tables, or relative to its database.

@@ -10,10 +10,35 @@ use crate::folder::{fill_random, open_private};
 use crate::seal::SealKey;
 
 /// What this version writes. A later one raises it and brings older states up to it.
-const FORMAT: i64 = 1;
+const FORMAT: i64 = 2;
 /// Marks the file as ours in its header: "slce".
 const APPLICATION: i64 = 0x736c_6365;
 const PAGE_BYTES: u64 = 4096;
+
+/// What format 2 added to format 1.
+const CONFLICTS: &str = "
+    alter table lines add column next_conflict integer not null default 1;
+    alter table lines add column conflicts integer not null default 0;
+    alter table lines add column conflict_bytes integer not null default 0;
+    create table conflicts (
+        pipeline text not null,
+        number integer not null,
+        id text not null,
+        table_schema text not null,
+        table_name text not null,
+        kind text not null,
+        strategy text not null,
+        decided_by text not null,
+        parked integer not null,
+        position text not null,
+        recorded_micros integer not null,
+        body blob not null,
+        bytes integer not null,
+        primary key (pipeline, number),
+        unique (pipeline, id)
+    ) strict;
+    create index conflicts_parked on conflicts (pipeline, number) where parked;
+";
 
 /// Keys, events and guests' texts may be sealed (`seal.rs`); what `dlq list` shows without being asked for values is not.
 const TABLES: &str = "
@@ -153,6 +178,7 @@ fn make_tables(connection: &mut Connection) -> Result<()> {
     let make = |connection: &mut Connection| -> rusqlite::Result<()> {
         let transaction = connection.transaction()?;
         transaction.execute_batch(TABLES)?;
+        transaction.execute_batch(CONFLICTS)?;
         transaction.pragma_update(None, "application_id", APPLICATION)?;
         transaction.pragma_update(None, "user_version", FORMAT)?;
         transaction.commit()
@@ -160,10 +186,26 @@ fn make_tables(connection: &mut Connection) -> Result<()> {
     make(connection).said("can't make state.db")
 }
 
+/// Brings a state of an earlier format up to this one.
+fn bring_up(connection: &mut Connection) -> Result<()> {
+    let bring = |connection: &mut Connection| -> rusqlite::Result<()> {
+        let format: i64 = connection.pragma_query_value(None, "user_version", |row| row.get(0))?;
+        if format >= FORMAT {
+            return Ok(());
+        }
+        let transaction = connection.transaction()?;
+        transaction.execute_batch(CONFLICTS)?;
+        transaction.pragma_update(None, "user_version", FORMAT)?;
+        transaction.commit()
+    };
+    bring(connection).said("can't bring state.db up to this version")
+}
+
 fn prepare(connection: &mut Connection, key: Option<&SealKey>) -> Result<Identity> {
     if !check_format(connection)? {
         make_tables(connection)?;
     }
+    bring_up(connection)?;
     let mut random = [0; 48];
     fill_random(&mut random)?;
     let (install, cache_key) = random.split_at(16);
@@ -178,7 +220,7 @@ fn prepare(connection: &mut Connection, key: Option<&SealKey>) -> Result<Identit
     Ok(Identity { install: install.as_str().into(), cache_key: bytes })
 }
 
-/// Refuses a key that can't read what is there. With no dead letter kept, any key will do, so a key is changed by emptying them.
+/// Refuses a key that can't read what is there. With no dead letter and no conflict kept, any key will do, so a key is changed by emptying them.
 fn check_key(connection: &Connection, key: Option<&SealKey>) -> Result<()> {
     let sealed_by = meta(connection, "sealed-by")?;
     let name = key.map(SealKey::name);
@@ -186,16 +228,23 @@ fn check_key(connection: &Connection, key: Option<&SealKey>) -> Result<()> {
         return Ok(());
     }
     let kept: i64 = connection
-        .query_row("select count(*) from (select 1 from dead_letters limit 1)", [], |row| row.get(0))
+        .query_row(
+            "select (select count(*) from (select 1 from dead_letters limit 1))
+                  + (select count(*) from (select 1 from conflicts limit 1))",
+            [],
+            |row| row.get(0),
+        )
         .said("can't read state.db")?;
     // Letters kept before there was a key are plain and stay readable.
     if let (Some(_), true) = (&sealed_by, kept > 0) {
         let what = match key {
-            Some(_) => "`state.key` is not the key that the dead letters in the state were sealed with",
-            None => "the dead letters in the state are sealed, and `state.key` is missing",
+            Some(_) => {
+                "`state.key` is not the key that the dead letters and conflicts in the state were sealed with"
+            }
+            None => "the dead letters and conflicts in the state are sealed, and `state.key` is missing",
         };
         return Err(Error::new(ErrorKind::Config, what).remedy(
-            "Put back the key that was used before. A new one can be used once no dead letter is kept. Nothing was changed.",
+            "Put back the key that was used before. A new one can be used once no dead letter and no conflict is kept. Nothing was changed.",
         ));
     }
     match name {

@@ -272,13 +272,13 @@ pub(crate) fn supersede(
     Ok(run(connection).said("can't remove dead letters from the state")? as u64)
 }
 
-fn to_json(value: &impl Serialize) -> Result<Vec<u8>> {
+pub(crate) fn to_json(value: &impl Serialize) -> Result<Vec<u8>> {
     serde_json::to_vec(value).map_err(|cause| {
-        Error::new(ErrorKind::Internal, "a dead letter can't be written down").because(cause)
+        Error::new(ErrorKind::Internal, "what is to be kept can't be written down").because(cause)
     })
 }
 
 /// The cause is left out: it could quote a value.
-fn from_json<T: DeserializeOwned>(text: &[u8]) -> Result<T> {
-    serde_json::from_slice(text).map_err(|_| damaged("a dead letter in the state can't be read"))
+pub(crate) fn from_json<T: DeserializeOwned>(text: &[u8]) -> Result<T> {
+    serde_json::from_slice(text).map_err(|_| damaged("what the state keeps of a row can't be read"))
 }

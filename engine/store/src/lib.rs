@@ -2,7 +2,7 @@
 //!
 //! ```text
 //! sluice-state/     0700
-//!   state.db        dead letters, what lines were told, plugin versions with their bytes     0600
+//!   state.db        dead letters, conflicts, what lines were told, plugin versions with their bytes     0600
 //!   lock            held for as long as a process uses the folder                            0600
 //!   token           what changing anything by the HTTP API needs; made when first asked for  0600
 //! ```
@@ -10,6 +10,7 @@
 //! What a method answered `Ok` for is on the disk (I1: `synchronous=FULL`). Checkpoints are not in here: they live in the
 //! targets (I2). Reading order: `folder`, `database`, `worker`, `seal`, then one file for each thing that is kept.
 
+mod conflicts;
 mod database;
 mod dead_letters;
 mod errors;
@@ -25,27 +26,42 @@ use std::sync::Arc;
 use async_trait::async_trait;
 use bytes::Bytes;
 use sluice_types::ports::{LineState, ParkedKey, PluginVersion, StateStore};
-use sluice_types::{DeadLetter, DeadLetterId, Digest, InstallId, PipelineId, Result, Secret, TableId};
+use sluice_types::{
+    Conflict, ConflictCount, ConflictId, DeadLetter, DeadLetterId, Digest, InstallId, PipelineId, Result,
+    Secret, TableId,
+};
 
 pub use plugins::PLUGIN_VERSIONS_MAX;
 pub use seal::SealKey;
 
 use worker::Worker;
 
-/// How much may be kept (I10). A limit that is reached refuses what is new; it never drops what is there.
+/// How much may be kept (I10). A limit that is reached refuses what is new; it never drops what is there, but for conflicts that are
+/// decided.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Limits {
     /// Dead letters of one pipeline. One more is `dead-letters-full`, and the pipeline pauses.
     pub dead_letters: u64,
     /// Bytes that the dead letters of one pipeline take. One more is `dead-letters-full`, and the pipeline pauses.
     pub dead_letter_bytes: u64,
+    /// Conflicts of one pipeline. For one more the oldest decided one goes; when all wait for somebody it is `conflicts-full`, and
+    /// the pipeline pauses.
+    pub conflicts: u64,
+    /// Bytes that the conflicts of one pipeline take, likewise.
+    pub conflict_bytes: u64,
     /// Bytes of `state.db`. What doesn't fit is `disk-full`.
     pub state_bytes: u64,
 }
 
 impl Default for Limits {
     fn default() -> Self {
-        Limits { dead_letters: 100_000, dead_letter_bytes: 1 << 30, state_bytes: 16 << 30 }
+        Limits {
+            dead_letters: 100_000,
+            dead_letter_bytes: 1 << 30,
+            conflicts: 100_000,
+            conflict_bytes: 1 << 30,
+            state_bytes: 16 << 30,
+        }
     }
 }
 
@@ -179,6 +195,35 @@ impl StateStore for Store {
     async fn supersede_dead_letters(&self, pipeline: &PipelineId, tables: &[TableId]) -> Result<u64> {
         let (pipeline, tables) = (pipeline.clone(), tables.to_vec());
         self.call(move |c, _| dead_letters::supersede(c, &pipeline, &tables)).await
+    }
+
+    async fn keep_conflicts(&self, conflicts: Vec<Conflict>) -> Result<()> {
+        if conflicts.is_empty() {
+            return Ok(());
+        }
+        self.call(move |c, inner| conflicts::keep(c, inner.key.as_ref(), &inner.limits, &conflicts)).await
+    }
+
+    async fn conflicts(
+        &self,
+        pipeline: &PipelineId,
+        parked: bool,
+        after: u64,
+        limit: usize,
+    ) -> Result<Vec<Conflict>> {
+        let pipeline = pipeline.clone();
+        self.call(move |c, inner| conflicts::page(c, inner.key.as_ref(), &pipeline, parked, after, limit))
+            .await
+    }
+
+    async fn conflict(&self, pipeline: &PipelineId, id: &ConflictId) -> Result<Option<Conflict>> {
+        let (pipeline, id) = (pipeline.clone(), id.clone());
+        self.call(move |c, inner| conflicts::one(c, inner.key.as_ref(), &pipeline, &id)).await
+    }
+
+    async fn count_conflicts(&self, pipeline: &PipelineId) -> Result<ConflictCount> {
+        let pipeline = pipeline.clone();
+        self.call(move |c, _| conflicts::count(c, &pipeline)).await
     }
 
     async fn line_state(&self, pipeline: &PipelineId) -> Result<LineState> {

@@ -36,6 +36,7 @@ pub(crate) fn forget(connection: &mut Connection, pipeline: &PipelineId) -> Resu
     let run = |connection: &mut Connection| -> rusqlite::Result<()> {
         let transaction = connection.transaction()?;
         transaction.execute("delete from dead_letters where pipeline = ?", [&*pipeline.0])?;
+        transaction.execute("delete from conflicts where pipeline = ?", [&*pipeline.0])?;
         transaction.execute("delete from lines where pipeline = ?", [&*pipeline.0])?;
         transaction.commit()
     };

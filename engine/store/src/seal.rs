@@ -72,7 +72,7 @@ pub(crate) fn seal(key: Option<&SealKey>, place: &Place<'_>, text: &[u8]) -> Res
     let sealed = key
         .cipher
         .encrypt(Nonce::from_slice(&nonce), payload)
-        .map_err(|_| Error::new(ErrorKind::Internal, "a dead letter is too large to be sealed"))?;
+        .map_err(|_| Error::new(ErrorKind::Internal, "it is too large to be sealed"))?;
     Ok([&[AES_256_GCM_SIV][..], &nonce, &sealed].concat())
 }
 
@@ -81,16 +81,16 @@ pub(crate) fn open(key: Option<&SealKey>, place: &Place<'_>, sealed: &[u8]) -> R
         Some((&PLAIN, text)) => Ok(text.to_vec()),
         Some((&AES_256_GCM_SIV, rest)) if rest.len() >= NONCE_BYTES => {
             let key = key.ok_or_else(|| {
-                Error::new(ErrorKind::Config, "the dead letter is sealed, and `state.key` is missing")
+                Error::new(ErrorKind::Config, "it is sealed, and `state.key` is missing")
                     .remedy("Put back the key that was used before.")
             })?;
             let (nonce, text) = rest.split_at(NONCE_BYTES);
             let payload = Payload { msg: text, aad: &place.associated_data() };
             key.cipher.decrypt(Nonce::from_slice(nonce), payload).map_err(|_| {
-                damaged("the dead letter can't be opened: it was sealed with another `state.key`, or changed since")
+                damaged("it can't be opened: it was sealed with another `state.key`, or changed since")
             })
         }
-        _ => Err(damaged("a dead letter is sealed in a format that this version does not know")),
+        _ => Err(damaged("it is sealed in a format that this version does not know")),
     }
 }
 

@@ -148,6 +148,8 @@ error_kinds! {
     StateLocked = "state-locked" => Stop,
     /// A pipeline has as many dead letters as the state keeps: nothing is dropped, so it stands still.
     DeadLettersFull = "dead-letters-full" => Pause,
+    /// More conflicts wait for somebody than the state keeps.
+    ConflictsFull = "conflicts-full" => Pause,
     /// A fault of sluice itself.
     Internal = "internal" => Pause,
 }

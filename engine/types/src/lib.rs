@@ -4,6 +4,8 @@
 //! [`position`], [`checkpoint`], [`error`], then [`ports`], whose documentation is the contract between the floors.
 
 pub mod checkpoint;
+pub mod compare;
+pub mod conflict;
 pub mod dead_letter;
 pub mod error;
 pub mod event;
@@ -17,6 +19,7 @@ pub mod snapshot;
 pub mod value;
 
 pub use checkpoint::{Checkpoint, RangeProgress, SnapshotProgress, TableProgress};
+pub use conflict::{Conflict, ConflictCount, ConflictId, ConflictKind};
 pub use dead_letter::{DeadLetter, DeadLetterId, Reason};
 pub use error::{Disposition, Error, ErrorKind, Finding, Place, Result, Severity};
 pub use event::{Batch, Change, Event, Origin, Transaction};

@@ -78,7 +78,16 @@ impl TableChain {
     }
 
     pub(crate) fn opened(&self) -> Opened {
-        Opened { outputs: self.outputs.clone(), active: self.steps.iter().any(|step| step.plan().is_some()) }
+        let output = self.steps.last().map(Step::output);
+        let columns = output.iter().flat_map(|output| output.schema.columns.iter().zip(&output.facts));
+        Opened {
+            outputs: self.outputs.clone(),
+            unstable: columns
+                .filter(|(_, facts)| !facts.deterministic)
+                .map(|(it, _)| it.name.clone())
+                .collect(),
+            active: self.steps.iter().any(|step| step.plan().is_some()),
+        }
     }
 
     pub(crate) fn lineage(&self) -> Vec<StepLineage> {

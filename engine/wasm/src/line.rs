@@ -339,7 +339,7 @@ impl Transform for Applier {
         let (opened, live) = off_runtime(move || {
             let mut set = lock(&set);
             let live = set.open(&source, &entry)?;
-            let unchanged = Opened { outputs: live.outputs.clone(), active: false };
+            let unchanged = Opened { outputs: live.outputs.clone(), unstable: Vec::new(), active: false };
             Ok((set.opened(&source).unwrap_or(unchanged), live))
         })
         .await??;

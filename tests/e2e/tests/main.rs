@@ -7,6 +7,7 @@ mod away;
 mod bad_configuration;
 mod bad_servers;
 mod changed_source;
+mod conflicts;
 mod constrained;
 mod documents;
 mod encryption;

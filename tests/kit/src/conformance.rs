@@ -18,6 +18,7 @@
 
 mod follow;
 mod harness;
+mod present;
 pub mod sink;
 pub mod source;
 mod values;
@@ -95,6 +96,8 @@ macro_rules! sink_conformance {
                 key_change_onto_a_held_key
                 truncate
                 current_rows
+                current_holds_the_rows
+                rows_come_back_as_stored
                 data_and_checkpoint_commit_together
                 a_dropped_transaction_leaves_nothing
                 checkpoint_comes_back_as_saved

@@ -50,6 +50,7 @@ pub enum Call {
     Commit,
     // state
     KeepDeadLetters,
+    KeepConflicts,
     ReadState,
     WriteState,
 }

@@ -5,7 +5,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use sluice_kit::memory::{Chains, Contents, Database, Observer, Promotions, RowKey, State, Step, Table};
 use sluice_pipeline::{LineSpec, TableRoute};
-use sluice_types::{Checkpoint, PipelineId, TableSchema, Value};
+use sluice_types::{Checkpoint, Conflict, PipelineId, TableSchema, Value};
 
 use crate::plan::{VERSION, pipeline};
 use crate::{Report, Violation};
@@ -182,6 +182,15 @@ impl Judge {
                 let what = difference(&expected, &actual);
                 return self.accuse(rule, format!("at {position} {} differs: {what}", route.to));
             }
+        }
+    }
+
+    /// Nobody else writes the target, so whatever happened to the line, no row of it was somebody else's.
+    pub fn no_conflicts(&self) {
+        if let Some(conflict) = self.state.conflicts_of(&pipeline()).first() {
+            let Conflict { id, kind, decision, strategy, .. } = conflict;
+            let what = format!("{id}: {kind} of the line's own row, {strategy}: {}", decision.name());
+            self.accuse("conflict", what);
         }
     }
 

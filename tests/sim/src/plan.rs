@@ -5,8 +5,8 @@ use std::num::NonZeroUsize;
 use sluice_kit::memory::{AfterImages, BeforeImages, Options, Step};
 use sluice_kit::{Rng, TableDef};
 use sluice_pipeline::{
-    BatchLimits, LargeTransactions, LineSpec, Mode, OnError, OnErrorThen, OnLarge, OnPositionLost,
-    SnapshotMode, TableRoute, TruncatePolicy,
+    BatchLimits, ConflictPolicy, ConflictStrategy, LargeTransactions, LineSpec, Mode, OnError, OnErrorThen,
+    OnLarge, OnPositionLost, SnapshotMode, TableRoute, TruncatePolicy,
 };
 use sluice_types::{ColumnType, PipelineId, TableId, Value};
 
@@ -59,7 +59,7 @@ impl Plan {
             true => tables.iter().zip(&routes).map(|(def, route)| target(def, route)).collect(),
             false => vec![],
         };
-        Plan {
+        let mut plan = Plan {
             source: source(rng, partial),
             target: Options {
                 name: "target".into(),
@@ -78,7 +78,15 @@ impl Plan {
             deeds: *rng.pick(&[0, 0, 1, 2, 4]),
             tables,
             targets,
+        };
+        // A version that is written into the rows makes another row of the same one after a swap.
+        let changing = plan.steps.iter().any(|step| matches!(step, Step::Version { .. }));
+        if rng.chance(50) && !changing {
+            let strategy = strategy(rng, partial);
+            let policy = ConflictPolicy { strategy, path: "pipelines.sim.conflict".into() };
+            plan.spec.tables.iter_mut().for_each(|table| table.conflict = Some(policy.clone()));
         }
+        plan
     }
 }
 
@@ -99,6 +107,7 @@ fn route(rng: &mut Rng, def: &TableDef, exclude: bool) -> TableRoute {
         to: TableId::new("", &name),
         key: None,
         exclude: if exclude { vec!["x".into()] } else { vec![] },
+        conflict: None,
         path: "pipelines.sim.tables[0]".into(),
     }
 }
@@ -123,6 +132,15 @@ fn source(rng: &mut Rng, partial: bool) -> Options {
         history: true,
         ..Options::default()
     }
+}
+
+/// What is done about conflicts, of which there are none: nobody else writes. Without images before a column tells who was first, and
+/// the clients' goes up and down.
+fn strategy(rng: &mut Rng, partial: bool) -> ConflictStrategy {
+    let by_row = [ConflictStrategy::SourceWins, ConflictStrategy::TargetWins, ConflictStrategy::MergeColumns];
+    let by_column = [ConflictStrategy::Latest("n".into()), ConflictStrategy::Version("n".into())];
+    let all: Vec<_> = by_row.into_iter().chain(by_column.into_iter().filter(|_| !partial)).collect();
+    rng.pick(&all).clone()
 }
 
 fn some(number: u64) -> NonZeroUsize {

@@ -11,8 +11,9 @@ use sluice_types::ports::{
     Read, ReadLimits, Readers, Retained, Sink, SinkTx, Source, StateStore, StreamStart, TargetTable, Written,
 };
 use sluice_types::{
-    Batch, Checkpoint, Chunk, DeadLetter, DeadLetterId, Digest, Event, Finding, InstallId, Key, KeyRange,
-    Mark, PipelineId, Position, Result, Row, TableId, TablePattern, TableSchema,
+    Batch, Checkpoint, Chunk, Conflict, ConflictCount, ConflictId, DeadLetter, DeadLetterId, Digest, Event,
+    Finding, InstallId, Key, KeyRange, Mark, PipelineId, Position, Result, Row, TableId, TablePattern,
+    TableSchema,
 };
 
 /// What is wrong with the line.
@@ -281,6 +282,10 @@ impl SinkTx for HastyTx<'_> {
         self.inner.current(table, keys).await
     }
 
+    async fn as_stored(&mut self, table: &Arc<TableSchema>, images: Vec<Row>) -> Result<Vec<Row>> {
+        self.inner.as_stored(table, images).await
+    }
+
     async fn write(&mut self, events: &[Event]) -> Result<Written> {
         let written = self.inner.write(events).await?;
         let partial = |index: &usize| written.partial.contains(index);
@@ -368,6 +373,28 @@ impl StateStore for LateState {
 
     async fn supersede_dead_letters(&self, pipeline: &PipelineId, tables: &[TableId]) -> Result<u64> {
         self.inner.supersede_dead_letters(pipeline, tables).await
+    }
+
+    async fn keep_conflicts(&self, conflicts: Vec<Conflict>) -> Result<()> {
+        self.inner.keep_conflicts(conflicts).await
+    }
+
+    async fn conflicts(
+        &self,
+        pipeline: &PipelineId,
+        parked: bool,
+        after: u64,
+        limit: usize,
+    ) -> Result<Vec<Conflict>> {
+        self.inner.conflicts(pipeline, parked, after, limit).await
+    }
+
+    async fn conflict(&self, pipeline: &PipelineId, id: &ConflictId) -> Result<Option<Conflict>> {
+        self.inner.conflict(pipeline, id).await
+    }
+
+    async fn count_conflicts(&self, pipeline: &PipelineId) -> Result<ConflictCount> {
+        self.inner.count_conflicts(pipeline).await
     }
 
     async fn line_state(&self, pipeline: &PipelineId) -> Result<LineState> {

@@ -142,6 +142,7 @@ impl World {
         self.judge.compare(&self.target.contents(), self.source.end(), "I11");
         // The target has the constraints of the source, so without poison every event can be applied.
         self.judge.letters(self.plan.poison > 0);
+        self.judge.no_conflicts();
         if self.source.log_len() > 0 {
             self.judge.accuse("I1", "what is durable was not confirmed in the end".into());
         }

@@ -2,9 +2,11 @@
 
 use std::sync::Arc;
 
+use mongodb::bson::RawDocument;
 use sluice_types::ports::TargetTable;
 use sluice_types::{Error, ErrorKind, Key, Result, Row, TableId, TableSchema, Value};
 
+use crate::decode;
 use crate::encode::{self, ty};
 use crate::values::{Microseconds, Why};
 
@@ -139,6 +141,26 @@ impl Plan {
     /// Appends a field.
     pub fn push_field(&self, out: &mut Vec<u8>, field: &Field, value: &Value) -> Result<()> {
         encode::element(out, &field.name, value, self.rule).map_err(|why| self.unfit(why, Some(field.column)))
+    }
+
+    /// An image as it is read once it is written.
+    pub fn as_stored(&self, image: &Row) -> Row {
+        let mut values = image.values().to_vec();
+        for (index, column) in self.schema.columns.iter().enumerate() {
+            let Some(value) = values.get_mut(column.slot as usize) else { continue };
+            let rule = if self.schema.is_key(index) { Microseconds::Reject } else { self.rule };
+            let mut document = vec![];
+            let written = encode::document(&mut document, |out| encode::element(out, b"v\0", value, rule));
+            // Absent values, and such as MongoDB can't hold, stay.
+            if written.is_err() {
+                continue;
+            }
+            let stored = RawDocument::from_bytes(&document).ok().and_then(|raw| raw.get("v").ok().flatten());
+            if let Some(stored) = stored {
+                *value = decode::value(stored, column.ty);
+            }
+        }
+        Row::new(values)
     }
 
     fn column_of_slot(&self, slot: u32) -> Option<usize> {

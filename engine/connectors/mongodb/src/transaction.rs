@@ -295,6 +295,11 @@ impl SinkTx for MongoTx<'_> {
         Ok(ids.iter().map(|id| found.get(&FoldKey::new(id)).cloned()).collect())
     }
 
+    async fn as_stored(&mut self, table: &Arc<TableSchema>, images: Vec<Row>) -> Result<Vec<Row>> {
+        let plan = self.sink.plan(table)?;
+        Ok(images.into_iter().map(|image| plan.as_stored(&image)).collect())
+    }
+
     async fn write(&mut self, events: &[Event]) -> Result<Written> {
         apply::write(self, events).await
     }

@@ -262,6 +262,11 @@ impl SinkTx for SqliteTx<'_> {
             .await
     }
 
+    async fn as_stored(&mut self, table: &Arc<TableSchema>, images: Vec<Row>) -> Result<Vec<Row>> {
+        let plan = self.sink.plan(table).await?;
+        Ok(images.into_iter().map(|image| plan.as_stored(&image)).collect())
+    }
+
     async fn write(&mut self, events: &[Event]) -> Result<Written> {
         let mut written = Written::default();
         let mut running: Option<Answer<Written>> = None;

@@ -1,11 +1,12 @@
 //! Canonical values to SQLite's storage classes: `VALUES.md` in code.
 
 use std::fmt::Write as _;
+use std::sync::Arc;
 
 use bytes::Bytes;
 use rusqlite::ToSql;
 use rusqlite::types::{ToSqlOutput, ValueRef};
-use sluice_types::value::Interval;
+use sluice_types::value::{Extended, Interval};
 use sluice_types::{Column, ColumnType, Text, Value};
 
 use crate::config::KIND;
@@ -38,6 +39,28 @@ impl ToSql for Bound {
 }
 
 impl Bound {
+    /// What is read once it is stored in a column of this affinity.
+    pub fn read_back(self, affinity: Affinity) -> Value {
+        match (self, affinity) {
+            (Bound::Null, _) => Value::Null,
+            (Bound::Integer(number), Affinity::Real) => Value::Float64(number as f64),
+            (Bound::Integer(number), _) => Value::Int64(number),
+            // Such a column stores a whole number as one.
+            (Bound::Real(number), Affinity::Integer | Affinity::Numeric)
+                if number.fract() == 0.0 && number.abs() < 9_007_199_254_740_992.0 =>
+            {
+                Value::Int64(number as i64)
+            }
+            (Bound::Real(number), _) => Value::Float64(number),
+            (Bound::Text(text), _) => Value::Text(text),
+            (Bound::RawText(bytes), _) => Value::Extended(Arc::new(Extended {
+                type_name: Text::from_static(INVALID_TEXT),
+                text: Text::from(hex::encode(bytes)),
+            })),
+            (Bound::Blob(bytes), _) => Value::Bytes(bytes),
+        }
+    }
+
     /// A value that SQLite itself delivered.
     pub fn of_source(value: &Value) -> Self {
         // What SQLite delivered it can take back.

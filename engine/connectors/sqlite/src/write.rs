@@ -118,6 +118,18 @@ impl Plan {
         })
     }
 
+    /// An image as the lookup would read it once it is written.
+    pub fn as_stored(&self, image: &Row) -> Row {
+        let mut values = image.values().to_vec();
+        for (index, column) in self.columns.iter().enumerate() {
+            let Some(value) = values.get_mut(column.slot as usize) else { continue };
+            if let Ok(bound) = self.value(index, image) {
+                *value = bound.read_back(column.affinity);
+            }
+        }
+        Row::new(values)
+    }
+
     fn key_values(&self, key: &Key) -> Result<Vec<Bound>> {
         let encode = |(&index, value): (&usize, _)| {
             values::encode(value, self.columns[index].affinity)

@@ -3,6 +3,7 @@
 
 mod altered;
 mod commands;
+mod conflicts;
 mod errors;
 mod flow;
 mod pace;

@@ -146,6 +146,7 @@ pub fn spec(tables: &[&str]) -> LineSpec {
         to: TableId::new("", name),
         key: None,
         exclude: vec![],
+        conflict: None,
         path: format!("pipelines.p.tables.{name}"),
     };
     LineSpec {

@@ -129,6 +129,9 @@ pub enum Command {
     /// Look at plugins and change their versions
     #[command(subcommand)]
     Plugin(Plugin),
+    /// Look at conflicts: rows of the target that somebody else had changed
+    #[command(subcommand)]
+    Conflicts(Conflicts),
     /// Look at dead letters: events that could not be applied
     #[command(subcommand)]
     Dlq(Dlq),
@@ -228,6 +231,31 @@ pub enum Dlq {
         /// Which one; the oldest when none is given
         id: Option<String>,
         /// Show the rows, too
+        #[arg(long)]
+        values: bool,
+    },
+}
+
+#[derive(Debug, Subcommand)]
+pub enum Conflicts {
+    /// Conflicts, oldest first
+    List {
+        /// Of which pipeline
+        pipeline: String,
+        /// From after this number on
+        #[arg(long, default_value_t = 0)]
+        after: u64,
+        /// At most so many
+        #[arg(long, default_value_t = 100)]
+        limit: usize,
+    },
+    /// One conflict: what was met, what was decided, and by whom
+    Show {
+        /// Of which pipeline
+        pipeline: String,
+        /// Which one
+        id: String,
+        /// Show both sides' rows, too
         #[arg(long)]
         values: bool,
     },

@@ -4,6 +4,7 @@ mod args;
 mod authors;
 mod check;
 mod client;
+mod conflicts;
 mod dlq;
 mod failure;
 mod logging;
@@ -75,6 +76,7 @@ async fn run(common: &Common, command: Command) -> Result<(), Failure> {
             Ok(())
         }
         Command::Plugin(command) => plugins::plugin(common, command).await,
+        Command::Conflicts(command) => conflicts::conflicts(common, command).await,
         Command::Dlq(command) => dlq::dlq(common, command).await,
         Command::CompilePlugin => Ok(()),
     }

@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
-use sluice_pipeline::{BatchLimits, LineSpec, TableRoute, TruncatePolicy};
+use sluice_pipeline::{BatchLimits, ConflictStrategy, LineSpec, TableRoute, TruncatePolicy};
 use sluice_types::ports::{Discovered, Endpoint};
 use sluice_types::settings::did_you_mean;
 use sluice_types::{Error, ErrorKind, Finding, PipelineId, Result, Severity, TableId, TablePattern};
@@ -68,6 +68,7 @@ impl Pipeline {
             check_columns(rule, found, &mut findings);
         }
         check_patterns(&self.tables, &matched, &mut findings);
+        unseen_conflicts(&matched, &mut findings);
         let mut lines = Vec::new();
         for target in &self.targets {
             lines.push(self.line(name, config, source, target, &matched, &mut findings)?);
@@ -194,7 +195,14 @@ fn route(rule: &TableRule, found: &Discovered, target_schema: &str) -> TableRout
     // A pattern's tables need not all have the columns that it leaves out.
     let is_there = |column: &&String| found.schema.column_index(column).is_some();
     let exclude = rule.exclude.iter().filter(is_there).cloned().collect();
-    TableRoute { from: from.clone(), to, key: rule.key.clone(), exclude, path: rule.path.clone() }
+    TableRoute {
+        from: from.clone(),
+        to,
+        key: rule.key.clone(),
+        exclude,
+        conflict: rule.conflict.clone(),
+        path: rule.path.clone(),
+    }
 }
 
 /// Tables that are named and not there, with the nearest that is.
@@ -269,6 +277,35 @@ fn check_columns(rule: &TableRule, found: &Discovered, findings: &mut Vec<Findin
                 did_you_mean(name, names()).trim_end(),
             ));
         }
+    }
+}
+
+/// Policies for tables that don't tell what a row was before a change.
+fn unseen_conflicts(matched: &[Matched<'_>], findings: &mut Vec<Finding>) {
+    use ConflictStrategy::{Latest, MergeColumns, SourceWins, TargetWins, Version};
+    let policies = matched.iter().filter_map(|(rule, found)| Some((found, rule.conflict.as_ref()?)));
+    for (found, policy) in policies.filter(|(found, _)| !found.schema.before_images) {
+        let table = &found.table;
+        let path = format!("{}.strategy", policy.path);
+        let remedy = format!(
+            "let the source send whole rows (PostgreSQL: ALTER TABLE {table} REPLICA IDENTITY FULL), or use `latest` or `version`"
+        );
+        let without = format!("the source does not send what a row of `{table}` was before a change");
+        findings.push(match policy.strategy {
+            Latest(_) | Version(_) => continue,
+            SourceWins => {
+                let what = format!("{without}: of conflicts only `insert_exists` is seen");
+                Finding::warning("conflicts-unseen", path, what, remedy)
+            }
+            TargetWins => {
+                let what = format!("{without}, so `target-wins` would not see what others have changed");
+                Finding::error(ErrorKind::Config, path, what, remedy)
+            }
+            MergeColumns => {
+                let what = format!("{without}, so nobody can tell which columns it has changed");
+                Finding::error(ErrorKind::Config, path, what, remedy)
+            }
+        });
     }
 }
 

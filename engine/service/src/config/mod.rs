@@ -4,6 +4,7 @@
 //! this module, all findings at once), [`lines`] (types and discovered tables to what a line is told), [`diff`] (what a
 //! changed file means for a running service), [`schema`] (the JSON Schema that editors use).
 
+mod conflict;
 pub mod diff;
 mod keys;
 pub mod lines;
@@ -22,7 +23,8 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use sluice_pipeline::{
-    BatchLimits, LargeTransactions, Mode, OnError, OnPositionLost, SnapshotMode, TruncatePolicy,
+    BatchLimits, ConflictPolicy, LargeTransactions, Mode, OnError, OnPositionLost, SnapshotMode,
+    TruncatePolicy,
 };
 use sluice_types::ports::Endpoint;
 use sluice_types::{Finding, PipelineId, Result, Secret, TablePattern};
@@ -136,6 +138,8 @@ pub struct Pipeline {
     pub truncate: Option<TruncatePolicy>,
     /// `on_error:`
     pub on_error: OnError,
+    /// `conflict:`; one of a table goes before it.
+    pub conflict: Option<ConflictPolicy>,
     /// `on_position_lost:`
     pub on_position_lost: OnPositionLost,
     /// `tables:`, in order: a table goes to the rule that names it, or else to the first whose pattern matches it.
@@ -156,6 +160,8 @@ pub struct TableRule {
     pub key: Option<Vec<String>>,
     /// Columns left out.
     pub exclude: Vec<String>,
+    /// `conflict:`, or else that of the pipeline.
+    pub conflict: Option<ConflictPolicy>,
     /// The chain. `where` is its first step: the plugin `filter` with `{"keep": ..}`.
     pub steps: Vec<StepSpec>,
     /// Its path in the file.

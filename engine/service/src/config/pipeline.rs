@@ -14,7 +14,7 @@ use sluice_types::{ErrorKind, Finding, Settings};
 use super::diff::Trees;
 use super::keys::Keys;
 use super::read::{check_name, is_name};
-use super::{Database, Pipeline, table};
+use super::{Database, Pipeline, conflict, table};
 
 type Databases = BTreeMap<String, Option<Database>>;
 
@@ -53,6 +53,7 @@ fn one(nested: &mut Settings, name: &str, databases: &Databases, keys: &Keys, tr
     let source = source(nested, databases);
     let (targets, many) = targets(nested, databases);
     not_built(nested);
+    let conflict = conflict::read(nested, None);
     let (large_transactions, large_by_default) = large_transactions(nested);
     Pipeline {
         id,
@@ -86,7 +87,8 @@ fn one(nested: &mut Settings, name: &str, databases: &Databases, keys: &Keys, tr
         ),
         on_error: on_error(nested),
         on_position_lost: on_position_lost(nested),
-        tables: table::read(nested, keys),
+        tables: table::read(nested, keys, conflict.as_ref()),
+        conflict,
         part: trees.part("pipelines", name),
         path: nested.path().to_string(),
     }
@@ -142,7 +144,6 @@ fn known(nested: &mut Settings, path: &str, name: &str, databases: &Databases) {
 fn not_built(nested: &mut Settings) {
     nested.not_built("atomic", "leave it out: each target then has a line of its own");
     nested.not_built("schedule", "leave it out, and start `sluice sync` from a timer");
-    nested.not_built("conflict", "leave it out: the source's rows win");
     nested.not_built("undo", "leave it out");
     nested.not_built("retain", "leave it out");
     word_not_built(nested, "direction", "one-way", &["both"]);

@@ -4,6 +4,8 @@ use serde_json::{Map, Value as Json, json};
 
 use sluice_wasm::CryptoOp;
 
+use super::conflict::STRATEGIES;
+
 use crate::Registry;
 
 /// The schema; each connector of the registry brings its own part.
@@ -138,7 +140,7 @@ fn pipeline() -> Json {
                 "tables",
                 json!({ "type": "array", "minItems": 1, "items": { "anyOf": [text("A table or a pattern."), table()] } }),
             ),
-            ("conflict", not_built()),
+            ("conflict", conflict()),
             ("undo", not_built()),
             ("retain", not_built()),
             (
@@ -180,8 +182,15 @@ fn table() -> Json {
             ("columns", mapping(&[], [("exclude", texts("Columns that are left out."))])),
             ("where", text("Which rows: the predicate language of the plugin `filter`.")),
             ("transform", json!({ "type": "array", "items": step() })),
+            ("conflict", conflict()),
         ],
     )
+}
+
+fn conflict() -> Json {
+    let column =
+        "Of `latest` and `version`: the column of the target's table that tells which row is the later one.";
+    mapping(&["strategy"], [("strategy", word(&STRATEGIES)), ("column", text(column))])
 }
 
 fn step() -> Json {

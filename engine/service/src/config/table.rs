@@ -1,18 +1,23 @@
 //! `tables:` of a pipeline, and the steps of their chains.
 
 use serde_json::{Value as Json, json};
+use sluice_pipeline::ConflictPolicy;
 use sluice_types::{Digest, Settings, TablePattern};
 use sluice_wasm::{StepLimits, StepSpec};
 
-use super::TableRule;
 use super::keys::{self, Keys};
 use super::read::is_name;
+use super::{TableRule, conflict};
 
 /// The plugin that `where` stands for.
 const FILTER: &str = "filter";
 
 /// Every rule of `tables:`.
-pub(super) fn read(pipeline: &mut Settings, keys: &Keys) -> Vec<TableRule> {
+pub(super) fn read(
+    pipeline: &mut Settings,
+    keys: &Keys,
+    conflict: Option<&ConflictPolicy>,
+) -> Vec<TableRule> {
     let path = pipeline.path_of("tables");
     let remedy = "write `tables: [\"public.*\"]`, or a list of mappings with `from:`";
     if !pipeline.has("tables") {
@@ -30,19 +35,27 @@ pub(super) fn read(pipeline: &mut Settings, keys: &Keys) -> Vec<TableRule> {
         pipeline.reject("tables", "`tables` is empty", remedy);
     }
     let items = items.into_iter().enumerate();
-    items.filter_map(|(index, item)| rule(pipeline, item, format!("{path}[{index}]"), keys)).collect()
+    items
+        .filter_map(|(index, item)| rule(pipeline, item, format!("{path}[{index}]"), keys, conflict))
+        .collect()
 }
 
-fn rule(pipeline: &mut Settings, item: Json, path: String, keys: &Keys) -> Option<TableRule> {
+fn rule(
+    pipeline: &mut Settings,
+    item: Json,
+    path: String,
+    keys: &Keys,
+    conflict: Option<&ConflictPolicy>,
+) -> Option<TableRule> {
     // The short form is the long one with `from` alone.
     let item = if item.is_string() { json!({ "from": item }) } else { item };
     let mut table = Settings::new(path, item);
-    let rule = read_rule(&mut table, keys);
+    let rule = read_rule(&mut table, keys, conflict);
     pipeline.absorb(table);
     rule
 }
 
-fn read_rule(table: &mut Settings, keys: &Keys) -> Option<TableRule> {
+fn read_rule(table: &mut Settings, keys: &Keys, conflict: Option<&ConflictPolicy>) -> Option<TableRule> {
     let from = table.need_text("from", "the source's table, or a pattern such as `public.*`");
     if from.as_deref() == Some("") {
         table.reject("from", "`from` is empty", "name a table or a pattern");
@@ -56,6 +69,7 @@ fn read_rule(table: &mut Settings, keys: &Keys) -> Option<TableRule> {
         table.reject("key", "`key` is empty", "name the columns that identify a row");
     }
     let exclude = columns(table, "exclude");
+    let conflict = conflict::read(table, conflict);
     let mut steps = Vec::from_iter(table.take_text("where").map(|keep| {
         let config = json!({ "keep": keep }).to_string();
         StepSpec::new(FILTER, config, table.path_of("where"))
@@ -66,6 +80,7 @@ fn read_rule(table: &mut Settings, keys: &Keys) -> Option<TableRule> {
         to,
         key,
         exclude,
+        conflict,
         steps,
         path: table.path().to_string(),
     })

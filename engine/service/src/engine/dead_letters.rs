@@ -124,7 +124,7 @@ impl Values {
 }
 
 /// A row by column; columns whose value the log did not carry are left out, so that they can't be taken for null.
-fn by_column(schema: &TableSchema, row: &Row) -> Map<String, Json> {
+pub(super) fn by_column(schema: &TableSchema, row: &Row) -> Map<String, Json> {
     let columns = schema.columns.iter().map(|column| (column.name.to_string(), row.get(column.slot)));
     columns.filter(|(_, value)| value.is_present()).map(|(name, value)| (name, plain(value))).collect()
 }

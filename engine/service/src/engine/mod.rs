@@ -1,8 +1,9 @@
 //! The engine: a configuration at work. What `sluice` runs, and what a program embeds.
 //!
 //! Reading order: this file (open, start, look, stop), [`supervised`] (one line and whoever restarts it), [`plan`] (what a line is
-//! made of), [`operations`] (pause, resume and the like), [`plugins`], [`dead_letters`], [`reload`].
+//! made of), [`operations`] (pause, resume and the like), [`plugins`], [`conflicts`], [`dead_letters`], [`reload`].
 
+mod conflicts;
 mod dead_letters;
 mod operations;
 mod plan;
@@ -25,6 +26,7 @@ use sluice_types::{Error, ErrorKind, PipelineId, Result, Secret};
 use sluice_wasm::Host;
 use tokio::sync::OnceCell;
 
+pub use conflicts::ConflictView;
 pub use dead_letters::DeadLetterView;
 pub use plan::COMPILE_PLUGIN;
 pub use plugins::LineLineage;

@@ -226,6 +226,7 @@ fn never_ran(name: &LineName) -> LineStatus {
         lag_seconds: 0.0,
         retained_bytes: None,
         dead_letters: 0,
+        conflicts: 0,
         plugins: Vec::new(),
         tables: Vec::new(),
     }

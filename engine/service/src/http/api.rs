@@ -10,12 +10,12 @@ use serde_json::{Value, json};
 use sluice_types::{Digest, TableId};
 
 use super::error::ApiError;
-use crate::engine::{DeadLetterView, Engine, Reloaded, Scope, Status};
+use crate::engine::{ConflictView, DeadLetterView, Engine, Reloaded, Scope, Status};
 
 type Answer<T> = Result<Json<T>, ApiError>;
 
-/// Dead letters in one answer when no limit is given.
-const DEAD_LETTERS_LISTED: usize = 100;
+/// Dead letters or conflicts in one answer when no limit is given.
+const LISTED: usize = 100;
 
 pub(super) async fn status(State(engine): State<Engine>) -> Json<Status> {
     Json(engine.status())
@@ -119,7 +119,7 @@ pub(super) async fn rollback(
     Ok(Json(json!(engine.rollback(&name, to).await?)))
 }
 
-/// What part of the dead letters is asked for.
+/// What part of the dead letters or conflicts is asked for.
 #[derive(Debug, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub(super) struct Page {
@@ -131,7 +131,7 @@ pub(super) struct Page {
 
 impl Default for Page {
     fn default() -> Self {
-        Page { after: 0, limit: DEAD_LETTERS_LISTED }
+        Page { after: 0, limit: LISTED }
     }
 }
 
@@ -164,6 +164,26 @@ pub(super) async fn dead_letter(
             format!("no dead letter `{id}` in {name}"),
         )
     };
+    found.map(Json).ok_or_else(missing)
+}
+
+pub(super) async fn conflicts(
+    State(engine): State<Engine>,
+    Path(name): Path<String>,
+    Query(page): Query<Page>,
+) -> Answer<Value> {
+    let conflicts = engine.conflicts(&name, page.after, page.limit).await?;
+    Ok(Json(json!({ "conflicts": conflicts })))
+}
+
+pub(super) async fn conflict(
+    State(engine): State<Engine>,
+    Path((name, id)): Path<(String, String)>,
+    Query(show): Query<Show>,
+) -> Answer<ConflictView> {
+    let found = engine.conflict(&name, &id, show.values).await?;
+    let missing =
+        || ApiError::new(StatusCode::NOT_FOUND, "conflict-missing", format!("no conflict `{id}` in {name}"));
     found.map(Json).ok_or_else(missing)
 }
 

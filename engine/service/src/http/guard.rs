@@ -62,7 +62,10 @@ impl Guard {
 
     fn needs_token(&self, method: &Method, path: &str) -> bool {
         let changes = !matches!(*method, Method::GET | Method::HEAD);
-        changes || path.starts_with("/api/v1/dlq") || (self.beyond_loopback && !OPEN.contains(&path))
+        changes
+            || path.starts_with("/api/v1/dlq")
+            || path.starts_with("/api/v1/conflicts")
+            || (self.beyond_loopback && !OPEN.contains(&path))
     }
 
     fn has_token(&self, headers: &HeaderMap) -> bool {
@@ -119,6 +122,7 @@ mod tests {
             (Method::POST, "/api/v1/pipelines/a/pause"),
             (Method::DELETE, "/x"),
             (Method::GET, "/api/v1/dlq/a"),
+            (Method::GET, "/api/v1/conflicts/a"),
         ] {
             assert!(admitted(false, method.clone(), path, &right), "{path}");
             assert!(!admitted(false, method.clone(), path, &wrong), "{path}");

@@ -3,7 +3,8 @@
 use std::sync::Arc;
 use std::sync::atomic::Ordering::Relaxed;
 
-use sluice_pipeline::{Phase, Stats};
+use sluice_pipeline::{ConflictStrategy, Phase, Stats};
+use sluice_types::ConflictKind;
 
 use super::exposition::{Exposition, Family};
 use crate::engine::{Engine, LineReport};
@@ -90,6 +91,9 @@ const LINE_RETAINED: Family =
 const LINE_READY: Family = Family::gauge("sluice_line_ready", "1 when the target is consistent.");
 const LINE_PHASE: Family = Family::gauge("sluice_line_phase", "1 for the phase that the line is in.");
 const DEAD_LETTERS: Family = Family::gauge("sluice_dead_letters", "Dead letters kept.");
+const CONFLICTS_KEPT: Family = Family::gauge("sluice_conflicts", "Conflicts kept.");
+const CONFLICTS: Family =
+    Family::counter("sluice_conflicts_total", "Rows of the target that somebody else had changed.");
 
 const PLUGIN_VERSIONS: Family =
     Family::counter("sluice_plugin_candidates_total", "Plugin versions tried, by what became of them.");
@@ -115,6 +119,7 @@ pub fn render(engine: &Engine) -> String {
     out.family(INFO, [(vec![("version", env!("CARGO_PKG_VERSION").to_string())], 1.0)]);
     lines(&mut out, &engine.status().lines);
     counters(&mut out, &engine.stats());
+    conflicts(&mut out, &engine.stats());
     plugins(&mut out, engine);
     if let Some(usage) = process::usage() {
         out.family(RESIDENT, [(Labels::new(), usage.resident_bytes as f64)]);
@@ -142,12 +147,29 @@ fn lines(out: &mut Exposition, lines: &[LineReport]) {
     out.family(LINE_READY, each(|l| f64::from(u8::from(l.line.ready))));
     out.family(LINE_PHASE, lines.iter().map(|l| (with(l, "phase", phase_name(l.line.phase)), 1.0)));
     out.family(DEAD_LETTERS, each(|l| l.line.dead_letters as f64));
+    out.family(CONFLICTS_KEPT, each(|l| l.line.conflicts as f64));
 }
 
 fn counters(out: &mut Exposition, lines: &[(LineReport, Arc<Stats>)]) {
     for (family, value) in LINE_COUNTERS {
         out.family(*family, lines.iter().map(|(report, stats)| (labels_of(report), value(stats))));
     }
+}
+
+/// By kind and strategy, those that there were.
+fn conflicts(out: &mut Exposition, lines: &[(LineReport, Arc<Stats>)]) {
+    let of_line = |(report, stats): &(LineReport, Arc<Stats>)| {
+        let mut met = Vec::new();
+        for (kind, by_strategy) in ConflictKind::ALL.iter().zip(&stats.conflicts) {
+            for (strategy, count) in ConflictStrategy::NAMES.iter().zip(by_strategy) {
+                let mut labels = with(report, "kind", kind.name());
+                labels.push(("strategy", strategy.to_string()));
+                met.push((labels, count.load(Relaxed) as f64));
+            }
+        }
+        met.into_iter().filter(|(_, count)| *count > 0.0)
+    };
+    out.family(CONFLICTS, lines.iter().flat_map(of_line));
 }
 
 fn plugins(out: &mut Exposition, engine: &Engine) {

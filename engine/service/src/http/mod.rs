@@ -86,6 +86,8 @@ fn routes(engine: Engine, guard: Guard) -> Router {
         .route("/plugins/{name}/rollback", post(api::rollback))
         .route("/dlq/{name}", get(api::dead_letters))
         .route("/dlq/{name}/{*id}", get(api::dead_letter))
+        .route("/conflicts/{name}", get(api::conflicts))
+        .route("/conflicts/{name}/{*id}", get(api::conflict))
         .route("/reload", post(api::reload));
     Router::new()
         .route("/", get(page))

@@ -56,8 +56,16 @@ pub trait Sink: Send {
 /// reads the checkpoint to know.
 #[async_trait]
 pub trait SinkTx: Send {
-    /// The present rows of these keys, locked until the transaction ends where the target has row locks. One answer per key.
+    /// The present rows of these keys: nobody else changes them before the transaction ends, or the transaction fails. All in one go,
+    /// and one answer per key.
     async fn current(&mut self, table: &Arc<TableSchema>, keys: &[Key]) -> Result<Vec<Option<Row>>>;
+
+    /// These images as [`SinkTx::current`] would read them once they are written: where the target has other types than the column
+    /// says, a value comes back as another one (a boolean as 1). Absent values stay, and so do those that the target can't hold.
+    async fn as_stored(&mut self, table: &Arc<TableSchema>, images: Vec<Row>) -> Result<Vec<Row>> {
+        let _ = table;
+        Ok(images)
+    }
 
     /// Applies events in order. Per event, with the table and key of `event.table`:
     /// - snapshot, insert: upsert.

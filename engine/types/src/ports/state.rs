@@ -6,6 +6,7 @@ use async_trait::async_trait;
 use bytes::Bytes;
 use serde::{Deserialize, Serialize};
 
+use crate::conflict::{Conflict, ConflictCount, ConflictId};
 use crate::dead_letter::{DeadLetter, DeadLetterId};
 use crate::error::Result;
 use crate::ids::{Digest, InstallId, PipelineId};
@@ -142,13 +143,32 @@ pub trait StateStore: Send + Sync {
     /// Removes the dead letters of some tables (all when empty): a resnapshot supersedes them. Returns how many.
     async fn supersede_dead_letters(&self, pipeline: &PipelineId, tables: &[TableId]) -> Result<u64>;
 
+    /// Records conflicts, before the commit that they are decided by. One that is recorded already (pipeline, id) gets what is said now:
+    /// the commit that was lost with a crash decided nothing. Where there are too many the oldest decided ones go; a parked one never.
+    async fn keep_conflicts(&self, conflicts: Vec<Conflict>) -> Result<()>;
+
+    /// Conflicts by number, from after `after` on, at most `limit`; with `parked` only those that nobody has decided.
+    async fn conflicts(
+        &self,
+        pipeline: &PipelineId,
+        parked: bool,
+        after: u64,
+        limit: usize,
+    ) -> Result<Vec<Conflict>>;
+
+    /// One conflict.
+    async fn conflict(&self, pipeline: &PipelineId, id: &ConflictId) -> Result<Option<Conflict>>;
+
+    /// How many there are.
+    async fn count_conflicts(&self, pipeline: &PipelineId) -> Result<ConflictCount>;
+
     /// What a pipeline was told to do.
     async fn line_state(&self, pipeline: &PipelineId) -> Result<LineState>;
 
     /// Remembers what a pipeline was told to do.
     async fn set_line_state(&self, pipeline: &PipelineId, state: &LineState) -> Result<()>;
 
-    /// Forgets a pipeline: state and dead letters.
+    /// Forgets a pipeline: state, dead letters and conflicts.
     async fn forget(&self, pipeline: &PipelineId) -> Result<()>;
 
     /// The version of a plugin that runs, with its bytes.

@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use async_trait::async_trait;
+use serde::{Deserialize, Serialize};
 
 use crate::dead_letter::Reason;
 use crate::error::{Error, Result};
@@ -17,6 +18,8 @@ use crate::value::Row;
 pub struct Opened {
     /// The shapes that its events leave in: that of the default target first, then one per route.
     pub outputs: Vec<Arc<TableSchema>>,
+    /// Columns of the outputs whose value is another one each time (a random nonce): two images of one row can't be compared in them.
+    pub unstable: Vec<Arc<str>>,
     /// Whether it does anything to this table. If not, its events need not be handed over.
     pub active: bool,
 }
@@ -67,8 +70,9 @@ pub trait Transform: Send {
     fn versions(&self) -> BTreeMap<Arc<str>, Digest>;
 }
 
-/// What a resolver decides of a conflict.
-#[derive(Clone, Debug, PartialEq, Eq)]
+/// What is decided of a conflict.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
 pub enum Decision {
     /// The incoming change wins.
     Incoming,
@@ -76,8 +80,20 @@ pub enum Decision {
     Existing,
     /// Neither: this row.
     Merged(Row),
-    /// A person decides.
+    /// A person decides; until then the existing row stays.
     Park(String),
+}
+
+impl Decision {
+    /// `incoming`, `existing`, `merged` or `parked`.
+    pub fn name(&self) -> &'static str {
+        match self {
+            Decision::Incoming => "incoming",
+            Decision::Existing => "existing",
+            Decision::Merged(_) => "merged",
+            Decision::Park(_) => "parked",
+        }
+    }
 }
 
 /// Decides conflicts. Pure: the same inputs, the same decision (I9).

@@ -8,6 +8,8 @@ use sluice_types::{
     Position, RangeProgress, Row, TableProgress, TableSchema, Value,
 };
 
+pub use super::present::{current_holds_the_rows, rows_come_back_as_stored};
+
 use super::Harness;
 use super::world::{LARGE, World, checkpoint, definition, event, foreign, row, sorted, target};
 use crate::faults::{self, Call, Fault, Scripted};

@@ -10,8 +10,9 @@ use sluice_types::ports::{
     Read, ReadLimits, Readers, Retained, Sink, SinkTx, Source, StateStore, StreamStart, TargetTable, Written,
 };
 use sluice_types::{
-    Checkpoint, Chunk, DeadLetter, DeadLetterId, Digest, Error, ErrorKind, Event, Finding, InstallId, Key,
-    KeyRange, Mark, PipelineId, Position, Result, Row, TableId, TablePattern, TableSchema,
+    Checkpoint, Chunk, Conflict, ConflictCount, ConflictId, DeadLetter, DeadLetterId, Digest, Error,
+    ErrorKind, Event, Finding, InstallId, Key, KeyRange, Mark, PipelineId, Position, Result, Row, TableId,
+    TablePattern, TableSchema,
 };
 use tokio::time::Duration;
 
@@ -228,6 +229,10 @@ impl SinkTx for FaultyTx<'_> {
         scripted(&*self.script, Call::Current, self.inner.current(table, keys)).await
     }
 
+    async fn as_stored(&mut self, table: &Arc<TableSchema>, images: Vec<Row>) -> Result<Vec<Row>> {
+        self.inner.as_stored(table, images).await
+    }
+
     async fn write(&mut self, events: &[Event]) -> Result<Written> {
         scripted(&*self.script, Call::Write, self.inner.write(events)).await
     }
@@ -290,6 +295,28 @@ impl StateStore for Faulty<Arc<dyn StateStore>> {
 
     async fn supersede_dead_letters(&self, pipeline: &PipelineId, tables: &[TableId]) -> Result<u64> {
         scripted(&*self.script, Call::WriteState, self.inner.supersede_dead_letters(pipeline, tables)).await
+    }
+
+    async fn keep_conflicts(&self, conflicts: Vec<Conflict>) -> Result<()> {
+        scripted(&*self.script, Call::KeepConflicts, self.inner.keep_conflicts(conflicts)).await
+    }
+
+    async fn conflicts(
+        &self,
+        pipeline: &PipelineId,
+        parked: bool,
+        after: u64,
+        limit: usize,
+    ) -> Result<Vec<Conflict>> {
+        scripted(&*self.script, Call::ReadState, self.inner.conflicts(pipeline, parked, after, limit)).await
+    }
+
+    async fn conflict(&self, pipeline: &PipelineId, id: &ConflictId) -> Result<Option<Conflict>> {
+        scripted(&*self.script, Call::ReadState, self.inner.conflict(pipeline, id)).await
+    }
+
+    async fn count_conflicts(&self, pipeline: &PipelineId) -> Result<ConflictCount> {
+        scripted(&*self.script, Call::ReadState, self.inner.count_conflicts(pipeline)).await
     }
 
     async fn line_state(&self, pipeline: &PipelineId) -> Result<LineState> {

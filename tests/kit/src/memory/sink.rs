@@ -145,6 +145,19 @@ impl MemoryTx {
         Ok(())
     }
 
+    /// Whether somebody else has changed a table that this transaction was to change.
+    fn overtaken(&self, now: &Contents) -> bool {
+        self.tables.iter().any(|(name, table)| {
+            let base = self.base.get(name);
+            let written = base.is_none_or(|base| !Arc::ptr_eq(base, table));
+            let changed = match (base, now.get(name)) {
+                (Some(base), Some(now)) => !Arc::ptr_eq(base, now),
+                (base, now) => base.is_some() != now.is_some(),
+            };
+            written && changed
+        })
+    }
+
     /// Looks at the constraint that is put off.
     fn look(&mut self) -> Result<()> {
         let Some((child, parent)) = &self.database.shared.options.deferred else { return Ok(()) };
@@ -320,6 +333,10 @@ impl SinkTx for MemoryTx {
     async fn commit(self: Box<Self>) -> Result<()> {
         self.usable()?;
         let mut core = self.database.core();
+        if self.overtaken(&core.tables) {
+            let what = "somebody else has changed rows of the target meanwhile";
+            return Err(Error::new(ErrorKind::Busy, what));
+        }
         let untouched = |name: &TableId, table: &Arc<Table>| {
             self.base.get(name).is_some_and(|base| Arc::ptr_eq(base, table))
         };

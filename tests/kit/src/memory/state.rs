@@ -6,7 +6,10 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use async_trait::async_trait;
 use bytes::Bytes;
 use sluice_types::ports::{LineState, ParkedKey, PluginVersion, StateStore, Swapped};
-use sluice_types::{DeadLetter, DeadLetterId, Digest, InstallId, Key, PipelineId, Result, TableId};
+use sluice_types::{
+    Conflict, ConflictCount, ConflictId, DeadLetter, DeadLetterId, Digest, InstallId, Key, PipelineId,
+    Result, TableId,
+};
 
 /// A durable state. Clones are the same state.
 #[derive(Clone)]
@@ -19,6 +22,7 @@ pub struct State {
 struct Kept {
     letters: BTreeMap<PipelineId, Vec<DeadLetter>>,
     numbered: u64,
+    conflicts: BTreeMap<PipelineId, Vec<Conflict>>,
     lines: BTreeMap<PipelineId, LineState>,
     plugins: Vec<PluginVersion>,
     bytes: BTreeMap<Digest, Bytes>,
@@ -37,6 +41,11 @@ impl State {
     /// Every dead letter of a pipeline, by number.
     pub fn letters(&self, pipeline: &PipelineId) -> Vec<DeadLetter> {
         self.kept().letters.get(pipeline).cloned().unwrap_or_default()
+    }
+
+    /// Every conflict of a pipeline, by number.
+    pub fn conflicts_of(&self, pipeline: &PipelineId) -> Vec<Conflict> {
+        self.kept().conflicts.get(pipeline).cloned().unwrap_or_default()
     }
 
     /// What a pipeline was told to do.
@@ -103,6 +112,42 @@ impl StateStore for State {
         Ok((before - letters.len()) as u64)
     }
 
+    async fn keep_conflicts(&self, conflicts: Vec<Conflict>) -> Result<()> {
+        let mut kept = self.kept();
+        for mut conflict in conflicts {
+            let of_line = kept.conflicts.entry(conflict.pipeline.clone()).or_default();
+            match of_line.iter_mut().find(|known| known.id == conflict.id) {
+                Some(known) => *known = Conflict { number: known.number, ..conflict },
+                None => {
+                    conflict.number = of_line.last().map_or(1, |last| last.number + 1);
+                    of_line.push(conflict);
+                }
+            }
+        }
+        Ok(())
+    }
+
+    async fn conflicts(
+        &self,
+        pipeline: &PipelineId,
+        parked: bool,
+        after: u64,
+        limit: usize,
+    ) -> Result<Vec<Conflict>> {
+        let wanted = |one: &Conflict| one.number > after && (!parked || one.is_parked());
+        Ok(self.conflicts_of(pipeline).into_iter().filter(wanted).take(limit).collect())
+    }
+
+    async fn conflict(&self, pipeline: &PipelineId, id: &ConflictId) -> Result<Option<Conflict>> {
+        Ok(self.conflicts_of(pipeline).into_iter().find(|conflict| conflict.id == *id))
+    }
+
+    async fn count_conflicts(&self, pipeline: &PipelineId) -> Result<ConflictCount> {
+        let all = self.conflicts_of(pipeline);
+        let parked = all.iter().filter(|conflict| conflict.is_parked()).count() as u64;
+        Ok(ConflictCount { kept: all.len() as u64, parked })
+    }
+
     async fn line_state(&self, pipeline: &PipelineId) -> Result<LineState> {
         Ok(self.line(pipeline))
     }
@@ -115,6 +160,7 @@ impl StateStore for State {
     async fn forget(&self, pipeline: &PipelineId) -> Result<()> {
         let mut kept = self.kept();
         kept.letters.remove(pipeline);
+        kept.conflicts.remove(pipeline);
         kept.lines.remove(pipeline);
         Ok(())
     }

@@ -213,7 +213,7 @@ impl Transform for Chains {
     async fn open(&mut self, source: &Arc<TableSchema>, entry: &Arc<TableSchema>) -> Result<Opened> {
         let output = Arc::new(self.output(entry, source.slots()));
         self.plans.insert(entry.clone(), output.clone());
-        Ok(Opened { outputs: vec![output], active: !self.steps.is_empty() })
+        Ok(Opened { outputs: vec![output], unstable: Vec::new(), active: !self.steps.is_empty() })
     }
 
     async fn take_over(&mut self) -> Result<bool> {

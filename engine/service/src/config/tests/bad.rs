@@ -80,13 +80,37 @@ pipelines:
 }
 
 #[test]
+fn a_policy_for_conflicts_has_what_it_needs() {
+    for (conflict, expected) in [
+        ("{ strategy: latest }", "pipelines.p.conflict.column: `column` is missing"),
+        (
+            "{ strategy: target-wins, column: at }",
+            "pipelines.p.conflict.column: this strategy looks at no column",
+        ),
+        ("{ column: at }", "pipelines.p.conflict.strategy: `strategy` is missing"),
+        ("{ strategy: newest }", "pipelines.p.conflict.strategy: "),
+        (
+            "{ strategy: target-wins, colum: at }",
+            "pipelines.p.conflict.colum: unknown key `colum`. did you mean `column`?",
+        ),
+    ] {
+        says(&with_pipeline(&format!("conflict: {conflict}\ntables: [x]")), &[expected]);
+    }
+    says(
+        &with_pipeline("tables: [{ from: x, conflict: { strategy: version } }]"),
+        &["pipelines.p.tables[0].conflict.column: `column` is missing"],
+    );
+}
+
+#[test]
 fn what_is_not_built_yet_is_never_ignored() {
     for (key, path) in [
         ("atomic: true", "atomic"),
         ("direction: both", "direction"),
         ("schedule: daily", "schedule"),
         ("new_tables: add", "new_tables"),
-        ("conflict: { strategy: latest }", "conflict"),
+        ("conflict: { strategy: park }", "conflict.strategy"),
+        ("conflict: { strategy: plugin, plugin: mine }", "conflict.strategy"),
         ("schema_changes: { add_column: apply }", "schema_changes.add_column"),
         ("on_position_lost: repair", "on_position_lost"),
         ("undo: true", "undo"),

@@ -1,6 +1,6 @@
 //! Pipelines and discovered tables made into lines.
 
-use sluice_pipeline::{OnLarge, TruncatePolicy};
+use sluice_pipeline::{ConflictStrategy, OnLarge, TruncatePolicy};
 use sluice_types::{Error, ErrorKind, TableId};
 
 use super::super::lines::PlannedLine;
@@ -151,6 +151,26 @@ async fn a_line_per_target_and_the_defaults_that_depend_on_it() {
     );
     let other = "  q: { source: a, target: b, tables: [customers] }\n";
     assert_eq!(lines(&(text + other)).await.unwrap()[0].spec.truncate, TruncatePolicy::Apply);
+}
+
+#[tokio::test]
+async fn a_table_has_its_own_policy_or_the_pipelines() {
+    let tables = "tables:\n  - orders\n  - { from: customers, conflict: { strategy: none } }\n  \
+                  - { from: events, key: [id], conflict: { strategy: version, column: name } }\n";
+    let line = lines(&with_pipeline(&format!("conflict: {{ strategy: target-wins }}\n{tables}")))
+        .await
+        .unwrap()
+        .remove(0);
+    let policy = |name: &str| {
+        let table = line.spec.tables.iter().find(|table| &*table.from.name == name).unwrap();
+        table.conflict.as_ref().map(|policy| (policy.strategy.clone(), policy.path.clone()))
+    };
+    assert_eq!(policy("orders"), Some((ConflictStrategy::TargetWins, "pipelines.p.conflict".into())));
+    assert_eq!(policy("customers"), None);
+    let version = ConflictStrategy::Version("name".into());
+    assert_eq!(policy("events"), Some((version, "pipelines.p.tables[2].conflict".into())));
+    let none = lines(&with_pipeline("tables: [orders]")).await.unwrap().remove(0);
+    assert!(none.spec.tables[0].conflict.is_none());
 }
 
 #[tokio::test]
