@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use serde_json::{Map, Value as Json};
 
-use crate::error::{ErrorKind, Finding};
+use crate::error::{ErrorKind, Finding, Severity};
 
 /// A mapping of the configuration, read key by key.
 ///
@@ -58,6 +58,11 @@ impl Settings {
     /// Adds an error about one of its keys.
     pub fn reject(&mut self, key: &str, what: impl Into<String>, remedy: impl Into<String>) {
         self.findings.push(Finding::error(ErrorKind::Config, self.path_of(key), what, remedy));
+    }
+
+    /// Whether an error was found so far. Unknown keys are found by [`Settings::finish`], not before.
+    pub fn has_errors(&self) -> bool {
+        self.findings.iter().any(|finding| finding.severity == Severity::Error)
     }
 
     /// Whether the key is there, without taking it.
@@ -253,7 +258,9 @@ mod tests {
     fn all_findings_come_at_once() {
         let mut settings =
             Settings::new("databases.a", json!({"pth": "x", "timeout": "long", "mode": "fats", "n": 0}));
+        assert!(!settings.has_errors());
         assert_eq!(settings.need_text("path", "the file"), None);
+        assert!(settings.has_errors());
         assert_eq!(settings.take_number("timeout", 1), None);
         assert_eq!(settings.take_word("mode", &[("fast", 1), ("slow", 2)]), None);
         assert_eq!(settings.take_number("n", 1), None);

@@ -115,7 +115,8 @@ impl sluice_types::ports::Connector for Connector {
     }
 
     fn parse(&self, name: &str, settings: &mut Settings, base: &Path) -> Option<Arc<dyn Endpoint>> {
-        Config::read(name, settings, base).map(|config| Arc::new(Database::new(config)) as _)
+        let config = Config::read(name, settings, base)?;
+        (!settings.has_errors()).then(|| Arc::new(Database::new(config)) as _)
     }
 
     fn settings_schema(&self) -> serde_json::Value {
@@ -124,7 +125,7 @@ impl sluice_types::ports::Connector for Connector {
 }
 
 impl Config {
-    /// Reads the settings. Every finding goes into them; `None` if there was an error among these.
+    /// Reads the settings. Every finding goes into them; `None` where nothing can be made of them.
     pub fn read(name: &str, settings: &mut Settings, base: &Path) -> Option<Self> {
         let url = settings.need_text("url", "such as mongodb://user:password@host:27017/?replicaSet=rs0");
         let database = settings.take_text("database");

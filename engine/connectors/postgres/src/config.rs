@@ -88,7 +88,8 @@ impl sluice_types::ports::Connector for Connector {
     }
 
     fn parse(&self, name: &str, settings: &mut Settings, base: &Path) -> Option<Arc<dyn Endpoint>> {
-        Some(Arc::new(Database::new(server(name, settings, base)?)))
+        let server = server(name, settings, base)?;
+        (!settings.has_errors()).then(|| Arc::new(Database::new(server)) as _)
     }
 
     fn settings_schema(&self) -> Json {

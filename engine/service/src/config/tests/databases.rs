@@ -135,14 +135,22 @@ fn neither_takes_an_unknown_key_wherever_it_is() {
 fn both_refuse_a_value_of_another_type_and_take_one_from_the_environment() {
     for connector in Registry::shipped().iter() {
         let kind = connector.kind();
-        let example = examples(kind).pop().unwrap();
         let mut all = Vec::new();
-        leaves(&example, "", &mut all);
-        for at in all {
+        for example in examples(kind) {
+            let mut of_example = Vec::new();
+            leaves(&example, "", &mut of_example);
+            all.extend(of_example.into_iter().map(|at| (example.clone(), at)));
+        }
+        for (example, at) in all {
             let mut wrong = example.clone();
             *wrong.pointer_mut(&at).unwrap() = json!([]);
             assert!(!findings(connector, &wrong).is_empty(), "{kind}{at}: the parser takes a list");
             assert_ne!(invalid(connector, &wrong), [""; 0], "{kind}{at}: the schema takes a list");
+            let mut settings = Settings::new("databases.d", wrong);
+            assert!(connector.parse("d", &mut settings, Path::new("/")).is_none(), "{kind}{at}: an endpoint");
+            let path = format!("databases.d{}", at.replace('/', "."));
+            let found = settings.finish();
+            assert!(found.iter().any(|finding| finding.path == path), "{kind}{at}: {found:?}");
             // What stands there when the file is read is text, whatever it was.
             let mut read = example.clone();
             let place = read.pointer_mut(&at).unwrap();
