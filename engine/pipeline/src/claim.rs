@@ -3,15 +3,18 @@
 use std::sync::Arc;
 use std::sync::atomic::Ordering::Relaxed;
 
-use sluice_types::ports::{Sink, SinkTx, Source, StreamStart};
+use sluice_types::ports::{Sink, SinkTx, Source, StreamStart, TargetTable};
 use sluice_types::{
-    Change, Checkpoint, Error, ErrorKind, Event, InstallId, Position, RangeProgress, Result,
+    Change, Checkpoint, Error, ErrorKind, Event, InstallId, PipelineId, Position, RangeProgress, Result,
     SnapshotProgress, TableId, TableProgress, TableSchema, Visibility,
 };
 
 use crate::route::{Router, adopt};
 use crate::session::Context;
 use crate::spec::{LineSpec, OnPositionLost, SnapshotMode};
+
+/// The code of the finding that a first copy is laid over rows.
+pub const TARGET_NOT_EMPTY: &str = "target-not-empty";
 
 /// Reads the target's checkpoint and refuses it if it is not ours to go on from.
 pub(crate) async fn read(context: &Context, sink: &mut dyn Sink, source: &str) -> Result<Option<Checkpoint>> {
@@ -69,6 +72,34 @@ pub(crate) async fn copies_are_there(
     }
 }
 
+/// Tables with rows over which a first copy is to be laid: what the source does not have would stay in them. None of those that are
+/// emptied before.
+pub(crate) async fn covered(
+    context: &Context,
+    targets: &[TargetTable],
+    router: &Router,
+) -> Result<Vec<TableId>> {
+    let Context { spec, ports, line_state, .. } = context;
+    if spec.snapshot == SnapshotMode::Never {
+        return Ok(vec![]);
+    }
+    let (_, emptied) = router.together(Some(&line_state.resnapshot));
+    let mut tables: Vec<TableId> = targets.iter().map(|target| target.schema.table.clone()).collect();
+    tables.retain(|table| emptied.iter().all(|schema| schema.table != *table));
+    ports.target.filled(&spec.pipeline, &tables).await
+}
+
+/// Tells of them once: with the claim the line has a checkpoint.
+pub(crate) fn tell_covered(pipeline: &PipelineId, tables: &[TableId]) {
+    for table in tables {
+        tracing::warn!(
+            %pipeline, %table, code = TARGET_NOT_EMPTY,
+            "the table has rows already, and the first copy is laid over them: what the source does not have stays. `sluice resnapshot` \
+             empties the table and reads it again"
+        );
+    }
+}
+
 /// Makes the line ours: a new checkpoint for one that has none, or the next epoch of the one that was found, with which
 /// another engine that still runs it is fenced off. Tables that are to be read again are emptied with it (I2).
 pub(crate) async fn claim(
@@ -81,34 +112,34 @@ pub(crate) async fn claim(
 ) -> Result<Checkpoint> {
     let expected = found.as_ref().map(|found| found.epoch);
     let again = &context.line_state.resnapshot;
-    let (fresh, since) = match &found {
-        Some(_) if again.is_empty() => (None, None),
-        Some(_) => (None, seen_from_now_on(source, router, again).await?),
+    let (fresh, since, mut emptied) = match &found {
+        Some(_) if again.is_empty() => (None, None, vec![]),
+        Some(_) => (None, seen_from_now_on(source, router, again).await?, vec![]),
         // I5: changes are held, and from where is durable in the target, before the first row of the snapshot is read.
         None => {
             let tables: Vec<TableId> = router.sources().iter().map(|schema| schema.table.clone()).collect();
             let mut checkpoint = first(context, identity, hold_anew(source, router, &tables).await?);
+            let mut emptied = vec![];
             if !again.is_empty() {
                 // Capture was taken away before there was a checkpoint: the log that is held has a hole.
                 let since = seen_from_now_on(source, router, again).await?;
-                read_again(&mut checkpoint, router, Some(again), since);
+                emptied = read_again(&mut checkpoint, router, Some(again), since);
             }
-            (Some(checkpoint), None)
+            (Some(checkpoint), None, emptied)
         }
     };
     let mut tx = sink.begin().await?;
-    let (mut checkpoint, emptied) = match fresh {
-        Some(fresh) => (fresh, vec![]),
+    let mut checkpoint = match fresh {
+        Some(fresh) => fresh,
         None => {
             // I6: the engine that is fenced off by this may have committed since the checkpoint was first looked at.
             let latest = tx.checkpoint(&context.spec.pipeline).await?;
             let latest = latest.filter(|latest| Some(latest.epoch) == expected).ok_or_else(overtaken)?;
             let mut checkpoint = next_epoch(latest, context);
-            let emptied = match again.is_empty() {
-                true => vec![],
-                false => read_again(&mut checkpoint, router, Some(again), since),
-            };
-            (checkpoint, emptied)
+            if !again.is_empty() {
+                emptied = read_again(&mut checkpoint, router, Some(again), since);
+            }
+            checkpoint
         }
     };
     let tables: Vec<TableId> = context.spec.tables.iter().map(|route| route.from.clone()).collect();

@@ -30,6 +30,7 @@ mod testing;
 mod touched;
 
 pub use chain::POISON_EVENTS_MAX;
+pub use claim::TARGET_NOT_EMPTY;
 pub use conflict::CURRENT_ROWS_MAX;
 pub use handle::LineHandle;
 pub use line::{Ended, Line, Ports, delete_line};

@@ -124,7 +124,12 @@ async fn open(context: &Context) -> Result<(Run, Reader)> {
         source.accept(&decided).await?;
         context.done(|state| state.accepted.clear()).await?;
     }
+    let covered = match found {
+        None => claim::covered(context, &targets, &router).await?,
+        Some(_) => vec![],
+    };
     let mut checkpoint = claim::claim(context, found, &mut *sink, &mut *source, &router, identity).await?;
+    claim::tell_covered(&spec.pipeline, &covered);
     claim::open(context, &mut checkpoint, &mut *sink, &mut *source, &router).await?;
     // The source holds them all: none is altered that nobody has decided of.
     context.done(|state| state.altered.clear()).await?;

@@ -11,7 +11,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use sluice_pipeline::TableRoute;
+use sluice_pipeline::{SnapshotMode, TARGET_NOT_EMPTY, TableRoute};
 use sluice_store::Store;
 use sluice_types::ports::{Clock, Readers, StateStore, TargetTable, Transform};
 use sluice_types::{Error, ErrorKind, Finding, InstallId, PipelineId, Result, TableId, TableSchema};
@@ -220,8 +220,34 @@ impl Checker<'_> {
         let answers = checked.is_ok();
         self.findings.extend(checked.map_or_else(|error| at(&error), |found| located(found, database)));
         if answers {
+            self.not_empty(line, &targets, database).await;
             let names = (line.pipeline.as_str(), &line.spec.pipeline);
             self.secondary(names, (&line.source, &line.target), database, made).await;
+        }
+    }
+
+    /// Tables with rows that a first copy would be laid over.
+    async fn not_empty(&mut self, line: &PlannedLine, targets: &[TargetTable], database: &str) {
+        if line.spec.snapshot == SnapshotMode::Never {
+            return;
+        }
+        let tables: Vec<TableId> = targets.iter().map(|target| target.schema.table.clone()).collect();
+        let filled = match line.target.filled(&line.spec.pipeline, &tables).await {
+            Ok(filled) => filled,
+            Err(error) => return self.findings.extend(findings_of(&error, database)),
+        };
+        for TargetTable { schema, path } in
+            targets.iter().filter(|target| filled.contains(&target.schema.table))
+        {
+            let what = format!(
+                "the target's table {} has rows already: the first copy is laid over them, and those that the source does not have stay",
+                schema.table
+            );
+            let remedy = format!(
+                "empty it; or start, then `sluice resnapshot {}`, which empties it and reads it again",
+                line.pipeline
+            );
+            self.findings.push(Finding::warning(TARGET_NOT_EMPTY, path, what, remedy));
         }
     }
 

@@ -66,6 +66,14 @@ const CASES: &[Case] = &[
         ..PLAIN
     },
     Case {
+        name: "a target's table with rows",
+        source: false,
+        fault: "CREATE TABLE events (id int PRIMARY KEY, body text); INSERT INTO events VALUES (7, 'left')",
+        says: &["target-not-empty", "public.events", "sluice resnapshot"],
+        mend: "TRUNCATE events",
+        ..PLAIN
+    },
+    Case {
         name: "a target's table without a key",
         source: false,
         fault: "CREATE TABLE events (id int NOT NULL, body text)",

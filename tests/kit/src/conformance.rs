@@ -86,6 +86,7 @@ macro_rules! sink_conformance {
             use super::*;
             $crate::conformance_tests! { sink $harness:
                 prepare_makes_what_is_missing
+                rows_without_a_checkpoint_are_seen
                 a_table_that_does_not_fit_is_left_alone
                 every_kind_of_change
                 replay_changes_nothing

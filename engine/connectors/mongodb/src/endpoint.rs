@@ -6,7 +6,7 @@ use async_trait::async_trait;
 use sluice_types::ports::{
     Capabilities, Discovered, Endpoint, LineContext, Readers, Sink, Source, TargetTable,
 };
-use sluice_types::{Error, ErrorKind, Finding, Result, TablePattern};
+use sluice_types::{Error, ErrorKind, Finding, PipelineId, Result, TableId, TablePattern};
 
 use crate::config::{Config, KIND};
 use crate::connection::Server;
@@ -62,6 +62,10 @@ impl Endpoint for Database {
 
     async fn check_target(&self, tables: &[TargetTable]) -> Result<Vec<Finding>> {
         preflight::check_target(&self.0, tables).await
+    }
+
+    async fn filled(&self, line: &PipelineId, tables: &[TableId]) -> Result<Vec<TableId>> {
+        MongoSink::open(self.0.clone()).await?.filled(line, tables).await
     }
 
     async fn source(&self, _line: &LineContext) -> Result<Box<dyn Source>> {

@@ -5,14 +5,14 @@ use std::sync::Arc;
 
 use async_trait::async_trait;
 use mongodb::Collection;
-use mongodb::bson::{Document, doc};
-use mongodb::options::{ReadConcern, WriteConcern};
+use mongodb::bson::{Document, RawDocumentBuf, doc};
+use mongodb::options::{ReadConcern, ReadPreference, WriteConcern};
 use sluice_types::ports::{Sink, SinkTx, TargetTable};
 use sluice_types::{Checkpoint, Error, ErrorKind, PipelineId, Result, TableId, TableSchema};
 
 use crate::connection::{Connected, Server};
 use crate::errors::{NAMESPACE_EXISTS, code_of};
-use crate::plan::Plan;
+use crate::plan::{Plan, collection_of};
 use crate::preflight;
 use crate::session::{Sessions, writer};
 use crate::transaction::MongoTx;
@@ -106,6 +106,30 @@ impl MongoSink {
         Ok(self.connected().await?.database.collection(CHECKPOINTS))
     }
 
+    /// Tables with rows, where the line has no checkpoint.
+    pub async fn filled(&mut self, line: &PipelineId, tables: &[TableId]) -> Result<Vec<TableId>> {
+        let mut filled = vec![];
+        if self.checkpoint(line).await?.is_some() {
+            return Ok(filled);
+        }
+        let database = &self.connected().await?.database;
+        for table in tables {
+            let name = collection_of(table, &self.server.config.database);
+            let collection = database.collection::<RawDocumentBuf>(&name);
+            let find = collection
+                .find_one(doc! {})
+                .projection(doc! { "_id": 1 })
+                .selection_criteria(ReadPreference::Primary.into());
+            match self.server.within("the target's collections can't be read", find).await {
+                Ok(Some(_)) => filled.push(table.clone()),
+                Ok(None) => {}
+                Err(error) if error.kind() == ErrorKind::Permission => {}
+                Err(error) => return Err(error),
+            }
+        }
+        Ok(filled)
+    }
+
     async fn make(&self, name: &str) -> Result<()> {
         let database = &self.connected().await?.database;
         let create = doc! { "create": name, "writeConcern": { "w": "majority", "j": true } };
@@ -167,7 +191,7 @@ impl Sink for MongoSink {
         let work = checkpoints
             .find_one(doc! { "_id": &*pipeline.0 })
             .read_concern(ReadConcern::majority())
-            .selection_criteria(mongodb::options::ReadPreference::Primary.into());
+            .selection_criteria(ReadPreference::Primary.into());
         let found = self.server.within("the checkpoint can't be read", work).await?;
         found.as_ref().map_or(Ok(None), read_checkpoint)
     }

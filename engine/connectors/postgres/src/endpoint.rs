@@ -77,6 +77,10 @@ impl Endpoint for Database {
         sink::check(self, tables).await
     }
 
+    async fn filled(&self, line: &PipelineId, tables: &[TableId]) -> Result<Vec<TableId>> {
+        preflight::target::filled(self, line, tables).await
+    }
+
     async fn retained(&self, line: &LineContext) -> Result<Option<Retained>> {
         retained::look(self, line).await
     }

@@ -8,7 +8,7 @@ use async_trait::async_trait;
 use sluice_types::ports::{
     Capabilities, Discovered, Endpoint, LineContext, Readers, Sink, Source, TargetTable,
 };
-use sluice_types::{Error, ErrorKind, Finding, Result, Settings, TablePattern};
+use sluice_types::{Error, ErrorKind, Finding, PipelineId, Result, Settings, TableId, TablePattern};
 
 use crate::connection::File;
 use crate::{preflight, sink, source};
@@ -31,25 +31,21 @@ impl sluice_types::ports::Connector for Connector {
 
     fn parse(&self, name: &str, settings: &mut Settings, base: &Path) -> Option<Arc<dyn Endpoint>> {
         let path = settings.need_text("path", "the path of the database file, such as ./local.db");
-        let numbers_good = |settings: &mut Settings, key, default| {
-            let there = settings.has(key);
-            let number = settings.take_number(key, 1);
-            number.or((!there).then_some(default))
-        };
-        let busy = numbers_good(settings, "busy_timeout_ms", BUSY_TIMEOUT_MS);
-        let poll = numbers_good(settings, "poll_ms", POLL_MS);
+        let busy = settings.take_number("busy_timeout_ms", 1).unwrap_or(BUSY_TIMEOUT_MS);
+        let poll = settings.take_number("poll_ms", 1).unwrap_or(POLL_MS);
         let path = path?;
         if path.is_empty() || path.starts_with(":memory:") || path.starts_with("file:") {
             settings.reject("path", "not the path of a file", "write a path such as ./local.db");
             return None;
         }
-        Some(Arc::new(Database(Arc::new(File {
+        let file = File {
             database: name.to_string(),
             // Without the `.` of `./shop.db`: it is shown in messages.
             path: base.join(path).components().collect(),
-            busy_timeout: Duration::from_millis(busy?),
-            poll: Duration::from_millis(poll?),
-        }))))
+            busy_timeout: Duration::from_millis(busy),
+            poll: Duration::from_millis(poll),
+        };
+        (!settings.has_errors()).then(|| Arc::new(Database(Arc::new(file))) as _)
     }
 
     fn settings_schema(&self) -> serde_json::Value {
@@ -117,6 +113,11 @@ impl Endpoint for Database {
     async fn check_target(&self, tables: &[TargetTable]) -> Result<Vec<Finding>> {
         let tables = tables.to_vec();
         self.run(move |file| preflight::check_target(file, &tables)).await
+    }
+
+    async fn filled(&self, line: &PipelineId, tables: &[TableId]) -> Result<Vec<TableId>> {
+        let (line, tables) = (line.clone(), tables.to_vec());
+        self.run(move |file| preflight::filled(file, &line, &tables)).await
     }
 
     async fn source(&self, line: &LineContext) -> Result<Box<dyn Source>> {

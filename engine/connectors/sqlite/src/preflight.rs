@@ -4,13 +4,13 @@ use std::sync::Arc;
 
 use rusqlite::Connection;
 use sluice_types::ports::{Discovered, TargetTable};
-use sluice_types::{ErrorKind, Finding, Result, TableId, TablePattern, TableSchema};
+use sluice_types::{ErrorKind, Finding, PipelineId, Result, TableId, TablePattern, TableSchema};
 
 use crate::capture;
 use crate::connection::{File, quote};
 use crate::maintain::table_shape;
 use crate::schema::{self, OWN_PREFIX, Shape, TableKind};
-use crate::values;
+use crate::{sink, values};
 
 /// A read mark that keeps changes in the log and has not moved for so long is told. Unit: hours.
 const MARK_IDLE_HOURS: i64 = 24;
@@ -188,6 +188,32 @@ pub(crate) fn check_target(file: &File, tables: &[TargetTable]) -> Result<Vec<Fi
         }
     }
     Ok(findings)
+}
+
+/// Tables with rows, where the line has no checkpoint.
+pub(crate) fn filled(file: &File, line: &PipelineId, tables: &[TableId]) -> Result<Vec<TableId>> {
+    if !file.path.exists() {
+        return Ok(vec![]);
+    }
+    let connection = file.open()?;
+    let look = || {
+        let mut filled = Vec::new();
+        if sink::stored(&connection, line)?.is_some() {
+            return Ok(filled);
+        }
+        let kinds = schema::kinds(&connection)?;
+        for table in tables {
+            let name = schema::name_in_file(&connection, table)?;
+            let any = format!("SELECT EXISTS (SELECT 1 FROM {})", quote(&name));
+            if kinds.get(&name) == Some(&TableKind::Table)
+                && connection.query_row(&any, [], |row| row.get(0))?
+            {
+                filled.push(table.clone());
+            }
+        }
+        Ok(filled)
+    };
+    look().map_err(|error| file.failed(error, "the target's tables can't be read"))
 }
 
 /// Why a table can't take rows of this shape, each with a remedy.

@@ -63,21 +63,9 @@ impl SqliteSink {
 
     /// The checkpoint that the file holds, within the open transaction if there is one.
     async fn stored(&mut self, pipeline: &PipelineId) -> Result<Option<Checkpoint>> {
-        let pipeline = pipeline.to_string();
-        let text: Option<String> = self
-            .run("the checkpoint can't be read", move |connection| {
-                if !has_checkpoints(connection)? {
-                    return Ok(None);
-                }
-                connection
-                    .query_row(
-                        "SELECT checkpoint FROM sluice_checkpoint WHERE pipeline = ?1",
-                        [pipeline],
-                        |row| row.get(0),
-                    )
-                    .optional()
-            })
-            .await?;
+        let pipeline = pipeline.clone();
+        let what = "the checkpoint can't be read";
+        let text = self.run(what, move |connection| stored(connection, &pipeline)).await?;
         let read = |text: String| {
             serde_json::from_str(&text).map_err(|error| {
                 Error::new(ErrorKind::Corrupt, "the checkpoint in the target can't be read")
@@ -203,6 +191,15 @@ fn prepare(connection: &Connection, file: &File, schema: &TableSchema) -> Result
             Err(Error::new(ErrorKind::TargetSchema, what).remedy(remedy).at_table(&schema.table))
         }
     }
+}
+
+/// The text of a line's checkpoint.
+pub(crate) fn stored(connection: &Connection, line: &PipelineId) -> rusqlite::Result<Option<String>> {
+    if !has_checkpoints(connection)? {
+        return Ok(None);
+    }
+    let sql = "SELECT checkpoint FROM sluice_checkpoint WHERE pipeline = ?1";
+    connection.query_row(sql, [&*line.0], |row| row.get(0)).optional()
 }
 
 fn has_checkpoints(connection: &Connection) -> rusqlite::Result<bool> {

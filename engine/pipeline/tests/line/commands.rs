@@ -2,11 +2,13 @@
 
 use std::time::Duration;
 
+use sluice_kit::Statement;
 use sluice_kit::memory::Options;
 use sluice_pipeline::{Ended, Phase};
+use sluice_types::ports::{LineState, StateStore};
 use sluice_types::{ErrorKind, TableId, Value};
 
-use crate::world::{World, insert, until, update};
+use crate::world::{World, insert, spec, table, until, update};
 
 fn t() -> TableId {
     TableId::new("", "t")
@@ -49,6 +51,27 @@ async fn a_line_can_be_paused_in_the_middle_of_its_snapshot() {
     world.assert_equal("t");
     handle.stop();
     running.await.unwrap();
+}
+
+/// Asked for before the line has ever run: there is nothing to read again, but what is in the target's table goes all the same.
+#[tokio::test(start_paused = true)]
+async fn a_resnapshot_before_the_first_copy_empties_what_it_names() {
+    let mut world = World::new();
+    world.create("u");
+    world.spec = spec(&["t", "u"]);
+    for name in ["t", "u"] {
+        world.insert(name, 0..10);
+        world.target.run(&[Statement::CreateTable(table(name)), insert(name, 99, "left")]).unwrap();
+    }
+    let line_state = LineState { resnapshot: vec![t()], ..LineState::default() };
+    world.state.set_line_state(&world.spec.pipeline, &line_state).await.unwrap();
+    let tables = [t(), TableId::new("", "u")];
+    let filled = async || world.ports.target.filled(&world.spec.pipeline, &tables).await.unwrap();
+    assert_eq!(filled().await, tables);
+    world.synced().await;
+    world.assert_equal("t");
+    assert_eq!(world.ids("u").len(), 11, "what was not asked for stays, and is told");
+    assert_eq!(filled().await, []);
 }
 
 #[tokio::test(start_paused = true)]

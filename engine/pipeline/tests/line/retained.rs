@@ -8,7 +8,7 @@ use sluice_pipeline::{Ended, Phase};
 use sluice_types::ports::{
     Capabilities, Discovered, Endpoint, LineContext, Readers, Retained, Sink, Source, TargetTable,
 };
-use sluice_types::{Error, ErrorKind, Finding, Result, TablePattern};
+use sluice_types::{Error, ErrorKind, Finding, PipelineId, Result, TableId, TablePattern};
 
 use crate::world::{World, until};
 
@@ -49,6 +49,10 @@ impl Endpoint for Watched {
     async fn check_source(&self, readers: &Readers, tables: &[TargetTable]) -> Result<Vec<Finding>> {
         self.inner.check_source(readers, tables).await
     }
+    async fn filled(&self, line: &PipelineId, tables: &[TableId]) -> Result<Vec<TableId>> {
+        self.inner.filled(line, tables).await
+    }
+
     async fn check_target(&self, tables: &[TargetTable]) -> Result<Vec<Finding>> {
         self.inner.check_target(tables).await
     }

@@ -16,7 +16,8 @@ use sluice_types::ports::{
     Capabilities, Connector, Discovered, Endpoint, LineContext, Readers, Sink, Source, TargetTable,
 };
 use sluice_types::{
-    Column, ColumnType, Error, ErrorKind, Finding, Result, Settings, TableId, TablePattern, TableSchema,
+    Column, ColumnType, Error, ErrorKind, Finding, PipelineId, Result, Settings, TableId, TablePattern,
+    TableSchema,
 };
 
 use super::{Config, read};
@@ -94,6 +95,10 @@ impl Endpoint for FakeDatabase {
     }
 
     async fn check_target(&self, _tables: &[TargetTable]) -> Result<Vec<Finding>> {
+        Ok(Vec::new())
+    }
+
+    async fn filled(&self, _line: &PipelineId, _tables: &[TableId]) -> Result<Vec<TableId>> {
         Ok(Vec::new())
     }
 

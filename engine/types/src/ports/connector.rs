@@ -16,7 +16,7 @@ pub trait Connector: Send + Sync {
     fn kind(&self) -> &'static str;
 
     /// Reads the settings of one database (all but `kind`). No IO. Every finding goes into `settings`; `None` if there was an
-    /// error among them. Relative paths are meant from `base`, the folder of the configuration file.
+    /// error among them ([`Settings::has_errors`]). Relative paths are meant from `base`, the folder of the configuration file.
     fn parse(&self, name: &str, settings: &mut Settings, base: &std::path::Path)
     -> Option<Arc<dyn Endpoint>>;
 
@@ -136,6 +136,11 @@ pub trait Endpoint: Send + Sync {
 
     /// Looks whether these tables can be written: they exist and fit, or can be made. Changes nothing.
     async fn check_target(&self, tables: &[TargetTable]) -> Result<Vec<Finding>>;
+
+    /// Which of these tables of the target have rows although this line has no checkpoint there: its first copy would be laid over
+    /// them, and what the source does not have (any more) would stay. Looks for one row of each. None where the line has a
+    /// checkpoint, nor of tables that are not there or may not be read. Changes nothing.
+    async fn filled(&self, line: &PipelineId, tables: &[TableId]) -> Result<Vec<TableId>>;
 
     /// What the source keeps of its log because of this line, where it can say: what fills its disk while the line stands still, so it
     /// is asked whatever the line does, and whether or not its source and its target are open. Changes nothing.

@@ -82,6 +82,20 @@ pub async fn prepare_makes_what_is_missing<H: Harness>() {
     assert_eq!(sink.checkpoint(&world.context.pipeline).await.unwrap(), None);
 }
 
+/// Rows under which there is no checkpoint of the line are told, whatever there is of other lines.
+pub async fn rows_without_a_checkpoint_are_seen<H: Harness>() {
+    let (world, mut sink, schema) = prepared::<H>().await;
+    let endpoint = world.endpoint();
+    let (line, other) = (world.context.pipeline.clone(), PipelineId::from("other"));
+    let tables = [schema.table.clone(), H::table("not_there")];
+    assert_eq!(endpoint.filled(&line, &tables).await.unwrap(), [], "there are no rows");
+    commit(&mut sink, &inserts(&schema, 1..=3), &checkpoint(&other, 5), None).await;
+    assert_eq!(endpoint.filled(&line, &tables).await.unwrap(), tables[..1]);
+    assert_eq!(endpoint.filled(&other, &tables).await.unwrap(), []);
+    sink.forget(&other).await.unwrap();
+    assert_eq!(endpoint.filled(&other, &tables).await.unwrap(), tables[..1]);
+}
+
 /// A table that can't take the rows is an error that names what is wrong, and is not touched.
 pub async fn a_table_that_does_not_fit_is_left_alone<H: Harness>() {
     let world = World::<H>::with_rows(1).await;

@@ -88,6 +88,10 @@ impl Endpoint for Faulty<Arc<dyn Endpoint>> {
         self.inner.check_source(readers, tables).await
     }
 
+    async fn filled(&self, line: &PipelineId, tables: &[TableId]) -> Result<Vec<TableId>> {
+        self.inner.filled(line, tables).await
+    }
+
     async fn check_target(&self, tables: &[TargetTable]) -> Result<Vec<Finding>> {
         self.inner.check_target(tables).await
     }

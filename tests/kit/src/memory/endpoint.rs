@@ -4,7 +4,7 @@ use async_trait::async_trait;
 use sluice_types::ports::{
     Capabilities, Discovered, Endpoint, LineContext, Readers, Sink, Source, TargetTable,
 };
-use sluice_types::{ErrorKind, Finding, Result, TablePattern};
+use sluice_types::{ErrorKind, Finding, PipelineId, Result, TableId, TablePattern};
 
 use super::database::Database;
 use super::sink::{MemorySink, fits};
@@ -62,6 +62,13 @@ impl Endpoint for Database {
             Some(Finding::error(error.kind(), &wanted.path, error.what(), "change the table or its route"))
         };
         Ok(tables.iter().filter_map(finding).collect())
+    }
+
+    async fn filled(&self, line: &PipelineId, tables: &[TableId]) -> Result<Vec<TableId>> {
+        let core = self.core();
+        let has_rows = |name: &&TableId| core.tables.get(*name).is_some_and(|table| !table.rows.is_empty());
+        let filled = tables.iter().filter(|_| !core.checkpoints.contains_key(line)).filter(has_rows);
+        Ok(filled.cloned().collect())
     }
 
     async fn source(&self, line: &LineContext) -> Result<Box<dyn Source>> {

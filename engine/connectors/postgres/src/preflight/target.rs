@@ -2,9 +2,10 @@
 //! a comment of SQL, so that the remedy can be pasted into psql as it is.
 
 use sluice_types::ports::TargetTable;
-use sluice_types::{ErrorKind, Finding, Result};
+use sluice_types::{ErrorKind, Finding, PipelineId, Result, TableId};
 use tokio_postgres::{Client, Error as PgError};
 
+use crate::checkpoint;
 use crate::config::{KIND, Server};
 use crate::endpoint::Database;
 use crate::errors::{self, quote};
@@ -33,6 +34,41 @@ async fn look(server: &Server, session: &Pooled, tables: &[TargetTable]) -> Resu
         look_at_table(server, session, table, quiet, &mut findings).await.map_err(failed)?;
     }
     Ok(findings)
+}
+
+/// Tables with rows, where the line has no checkpoint.
+pub(crate) async fn filled(
+    database: &Database,
+    line: &PipelineId,
+    tables: &[TableId],
+) -> Result<Vec<TableId>> {
+    let session = database.writers.get().await?;
+    let found = filled_of(&session, line, tables).await;
+    session.give_back();
+    found.map_err(|error| database.server.failed(&error, "the target's tables can't be read"))
+}
+
+async fn filled_of(
+    client: &Client,
+    line: &PipelineId,
+    tables: &[TableId],
+) -> std::result::Result<Vec<TableId>, PgError> {
+    let mut filled = Vec::new();
+    if checkpoint::is_there(client).await? && checkpoint::read(client, line).await?.is_some() {
+        return Ok(filled);
+    }
+    for name in tables {
+        let quoted = table::quoted(name);
+        let sql = "SELECT relkind = 'p' FROM pg_catalog.pg_class WHERE oid = pg_catalog.to_regclass($1) \
+                   AND relkind IN ('r', 'p') AND pg_catalog.has_table_privilege(oid, 'SELECT') \
+                   AND pg_catalog.has_schema_privilege(relnamespace, 'USAGE')";
+        let Some(row) = client.query_opt(sql, &[&quoted]).await? else { continue };
+        let only = if row.try_get(0)? { "" } else { "ONLY " };
+        if client.query_one(&format!("SELECT EXISTS (SELECT FROM {only}{quoted})"), &[]).await?.try_get(0)? {
+            filled.push(name.clone());
+        }
+    }
+    Ok(filled)
 }
 
 /// Whether the target's triggers and foreign keys can be kept from acting. Tried, for who may is not the same in every version.
