@@ -17,4 +17,5 @@ mod restore;
 mod settings;
 mod slot;
 mod stream;
+mod two_phase;
 mod values;

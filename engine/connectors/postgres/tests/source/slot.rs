@@ -57,6 +57,23 @@ async fn a_slot_or_publication_that_is_gone_is_a_lost_position() {
     }
 }
 
+/// Where the server can keep a slot at standbys, a failover to one is not to lose it.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_slot_outlives_a_failover_where_the_server_can_do_that() {
+    let (place, mut follow) = filled().await;
+    let kept = place.sql("SELECT to_jsonb(s) ->> 'failover' FROM pg_replication_slots s");
+    let expected = (place.server.version() >= 17).then(|| "true".to_string());
+    assert_eq!(kept, [[expected]]);
+    place.sql("INSERT INTO t VALUES (3, 'z')");
+    assert_eq!(follow.events().await.len(), 1);
+    follow.source.confirm(&follow.at.clone()).await.unwrap();
+    let at = follow.at.clone();
+    drop(follow);
+    place.sql("INSERT INTO t VALUES (4, 'later')");
+    let mut again = Follow::resume(&place, "p", &["t"], Some(at)).await.unwrap();
+    assert_eq!(again.events().await.len(), 1);
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn a_slot_that_the_server_gave_up_is_a_lost_position() {
     let place = configured(&["max_slot_wal_keep_size = 1MB", "max_wal_size = 32MB", "min_wal_size = 32MB"]);
