@@ -73,6 +73,7 @@ pub(crate) fn kind_of(error: &DriverError) -> ErrorKind {
         DriverKind::InvalidArgument { .. } | DriverKind::InvalidTlsConfig { .. } => ErrorKind::Config,
         DriverKind::SessionsNotSupported | DriverKind::IncompatibleServer { .. } => ErrorKind::Config,
         DriverKind::Transaction { .. } => ErrorKind::Config,
+        DriverKind::ServerSelection { message, .. } if refuses_user(message) => ErrorKind::Authentication,
         DriverKind::InvalidResponse { .. } => ErrorKind::Corrupt,
         DriverKind::Io(io) if io.kind() == std::io::ErrorKind::TimedOut => ErrorKind::Timeout,
         DriverKind::Io(_)
@@ -82,6 +83,14 @@ pub(crate) fn kind_of(error: &DriverError) -> ErrorKind {
         | DriverKind::Shutdown => ErrorKind::Unreachable,
         _ => ErrorKind::Internal,
     }
+}
+
+/// Whether there is no server to be had because each of them refuses the user: then the client, which is there since before that was
+/// so, only says that it finds none.
+fn refuses_user(topology: &str) -> bool {
+    let (failed, refused) = ("Error: Kind: ", "code_name: \"AuthenticationFailed\"");
+    let refused = topology.matches(refused).count();
+    refused > 0 && refused == topology.matches(failed).count()
 }
 
 /// Whether the whole transaction may succeed when it is run once more: somebody else wrote the same document.
@@ -196,5 +205,13 @@ mod tests {
         for code in [11000, 121, 10334, 17419, 66] {
             assert_eq!(kind_of_code(code).disposition(), Disposition::DeadLetter, "{code}");
         }
+    }
+
+    #[test]
+    fn only_if_no_server_takes_the_user_is_it_the_users_fault() {
+        let refused = "Error: Kind: SCRAM failure, code_name: \"AuthenticationFailed\"";
+        let away = "Error: Kind: I/O error: connection refused";
+        assert!(refuses_user(&format!("Type: Unknown, {refused}")));
+        assert!(!refuses_user(&format!("{refused}, {away}")) && !refuses_user(away) && !refuses_user(""));
     }
 }

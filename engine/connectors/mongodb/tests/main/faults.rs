@@ -63,6 +63,70 @@ fn assert_retried(error: &Error) {
     assert_eq!(error.disposition(), Disposition::Retry, "{error}");
 }
 
+/// Who is logged in stays so; who has to log in anew is refused, which pauses the line (nothing heals it but somebody), and with the
+/// right password it goes on where it stood.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_password_that_was_changed_pauses_the_line_until_it_is_given() {
+    let role = doc! { "role": "readWrite", "db": "app" };
+    let writer = doc! { "createUser": "writer", "pwd": "w", "roles": [role], "$db": "app" };
+    let server =
+        Mongo::start_with(MongoOptions { auth: true, users: vec![writer], ..MongoOptions::default() });
+    let url = |password: &str| {
+        let url = server.url().replace("root:secret@", &format!("writer:{password}@"));
+        url.replace("authSource=admin", "authSource=app")
+    };
+    let (old, new) = (endpoint(&url("w"), "app", json!({})), endpoint(&url("new"), "app", json!({})));
+    let mut place = Suffering { endpoint: old, server };
+    let mut sink = place.begun().await;
+    let root = mongodb::Client::with_uri_str(place.server.url()).await.unwrap();
+    root.database("app").run_command(doc! { "updateUser": "writer", "pwd": "new" }).await.unwrap();
+    let mut tx = sink.begin().await.unwrap();
+    fill(&mut *tx, 2, Some(1)).await;
+    tx.commit().await.unwrap();
+
+    place.server.restart();
+    let refused = async {
+        let mut tx = sink.begin().await?;
+        tx.write(&[insert(&table("t"), 3, "x", 3)]).await
+    };
+    let first = refused.await.unwrap_err();
+    // The connections that broke are tried again; that is what the next session of the line does.
+    let again = async { place.endpoint.sink(&line()).await?.checkpoint(&"p".into()).await };
+    let again = again.await.unwrap_err();
+    assert!(matches!(first.disposition(), Disposition::Pause | Disposition::Retry), "{first}");
+    assert_eq!(
+        (again.kind(), again.disposition()),
+        (ErrorKind::Authentication, Disposition::Pause),
+        "{again}"
+    );
+    assert!(!again.to_string().contains("writer:w"), "{again}");
+
+    place.endpoint = new;
+    for number in [3, 4] {
+        let mut sink = place.sink().await;
+        let stands = sink.checkpoint(&"p".into()).await.unwrap().unwrap();
+        assert_eq!(stands.position.number(), Some(number - 1));
+        let mut tx = sink.begin().await.unwrap();
+        fill(&mut *tx, number as i64, Some(1)).await;
+        tx.commit().await.unwrap();
+    }
+}
+
+/// Whether or not the driver tries once more by itself: the line does, after a pause.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_server_that_is_shutting_down_is_waited_for() {
+    let place = Suffering::start(json!({ "retry_reads": true }));
+    let mut sink = place.begun().await;
+    let data = doc! { "failCommands": ["find"], "errorCode": 91 };
+    let command = doc! { "configureFailPoint": "failCommand", "mode": { "times": 1 }, "data": data };
+    place.server.command("admin", command);
+    if let Err(error) = sink.checkpoint(&"p".into()).await {
+        assert_eq!(error.kind(), ErrorKind::Unreachable, "{error}");
+        assert_retried(&error);
+    }
+    assert_eq!(place.found().await, (1, 1));
+}
+
 /// Its user may do no more than read and write.
 #[tokio::test(flavor = "multi_thread")]
 async fn what_a_dead_engine_has_left_open_is_ended_by_the_next() {
