@@ -69,7 +69,7 @@ const CASES: &[Case] = &[
         name: "a target's table with rows",
         source: false,
         fault: "CREATE TABLE events (id int PRIMARY KEY, body text); INSERT INTO events VALUES (7, 'left')",
-        says: &["target-not-empty", "public.events", "sluice resnapshot"],
+        says: &["target-not-empty", "events", "sluice resnapshot"],
         mend: "TRUNCATE events",
         ..PLAIN
     },
