@@ -31,7 +31,7 @@ fn all_findings_come_at_once_with_path_and_remedy() {
          service: { listen: 17 }\n\
          databases:\n  a: { kind: sqlite, pth: ./a.db }\n  b: { kind: sqlte, path: ./b.db }\n\
          pipelines:\n  copy:\n    source: aa\n    target: b\n    batch: { rows: many }\n    mode: realtim\n    \
-         conflict: { strategy: latest, column: x }\n    tables: [t]\n",
+         conflict: { strategy: park }\n    tables: [t]\n",
     );
     let done = site.sluice(&["check"]).ended_with(1);
     done.says(&[
