@@ -196,7 +196,8 @@ impl TableChain {
 fn partial_before(event: &Event) -> Error {
     let what =
         "a change was made while the log did not keep whole images of before, which the transforms need";
-    Error::new(ErrorKind::SchemaChanged, what)
+    // Not `schema-changed`: nobody can decide that the event is whole, and to resume must not pass for a decision about the table.
+    Error::new(ErrorKind::CaptureBroken, what)
         .at_table(&event.source.table)
         .remedy("Read the table again: sluice resnapshot, then sluice resume")
 }

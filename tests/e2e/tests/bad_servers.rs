@@ -276,7 +276,7 @@ fn a_route_over_a_table_whose_log_keeps_rows_whole_or_not() {
     source.sql("UPDATE events SET body = 'done' WHERE id = 5");
     source.sql("ALTER TABLE events REPLICA IDENTITY FULL; UPDATE events SET body = 'done' WHERE id = 6");
     for _ in 0..2 {
-        site.sluice(&["sync"]).ended_with(1).says(&["schema-changed", "whole images", "sluice resnapshot"]);
+        site.sluice(&["sync"]).ended_with(1).says(&["capture-broken", "whole images", "sluice resnapshot"]);
         site.sluice(&["resume", "copy"]).ended_with(0);
     }
     assert_eq!(ids("finished"), "2 3000");

@@ -149,7 +149,7 @@ async fn an_image_of_before_that_is_not_whole_is_refused_where_something_depends
             let handed_over = events(&table, vec![insert(7, "b"), change]);
             let applied = transform.apply(handed_over.clone()).await;
             let refused = applied.err().map(|failed| (failed.events, failed.error.kind()));
-            assert_eq!(refused, relies.then_some((handed_over, ErrorKind::SchemaChanged)), "{config}");
+            assert_eq!(refused, relies.then_some((handed_over, ErrorKind::CaptureBroken)), "{config}");
         }
     }
 }
