@@ -190,6 +190,7 @@ impl Supervisor {
         let tables = self.named(tables)?;
         // Remembered first: once they are detached their changes are not captured, and only reading them again mends that.
         let detached = tables.clone();
+        let already = self.context.line_state.detached.clone();
         self.remember(|state| {
             state.paused = Some(reason);
             state.detach(detached);
@@ -198,8 +199,9 @@ impl Supervisor {
         let Context { ports, spec, .. } = &self.context;
         let mut source = ports.source.source(&ports.context(spec)).await?;
         if !source.detach(&tables).await? {
-            // Nothing was in the way, so nothing is missed.
-            self.remember(|state| state.detached.retain(|table| !tables.contains(table))).await?;
+            // Nothing was in the way, so nothing is missed; what was in the way before is.
+            let stays = |table: &TableId| already.contains(table) || !tables.contains(table);
+            self.remember(|state| state.detached.retain(stays)).await?;
         }
         Ok(())
     }

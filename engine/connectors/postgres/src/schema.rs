@@ -118,7 +118,8 @@ impl Table {
             version: 1,
             columns: self.columns.iter().enumerate().map(column).collect(),
             key: self.key.iter().map(|&index| index as u32).collect(),
-            before_images: self.identity == Identity::Full,
+            // Of a partitioned table each partition keeps what it is told itself, the next one too.
+            before_images: self.identity == Identity::Full && self.kind == b'r',
         }
     }
 

@@ -3,7 +3,7 @@
 
 use sluice_pipeline::delete_line;
 use sluice_types::ports::{LineContext, LineState, Source, StateStore};
-use sluice_types::{Result, TableId};
+use sluice_types::{Error, ErrorKind, Result, TableId};
 
 use super::plan::{endpoint, planned_line};
 use super::{Engine, LineName};
@@ -98,13 +98,24 @@ impl Engine {
         self.inner.state.set_line_state(&name.id, &state).await
     }
 
-    /// These tables, or all of the line when none is named.
+    /// These tables by the names that the line has for them, or all of the line when none is named.
     async fn tables_meant(&self, name: &LineName, tables: &[TableId]) -> Result<Vec<TableId>> {
-        if !tables.is_empty() {
-            return Ok(tables.to_vec());
-        }
         let planned = planned_line(&self.config(), name).await?;
-        Ok(planned.spec.tables.into_iter().map(|route| route.from).collect())
+        let all: Vec<TableId> = planned.spec.tables.into_iter().map(|route| route.from).collect();
+        if tables.is_empty() {
+            return Ok(all);
+        }
+        let known = |table: &TableId| {
+            let short = |known: &&TableId| table.schema.is_empty() && known.name == table.name;
+            let found = all.iter().find(|known| *known == table).or_else(|| all.iter().find(short));
+            found.cloned().ok_or_else(|| {
+                let names: Vec<String> = all.iter().map(TableId::to_string).collect();
+                Error::new(ErrorKind::Config, "the pipeline has no such source table")
+                    .at_table(table)
+                    .remedy(format!("It has: {}.", names.join(", ")))
+            })
+        };
+        tables.iter().map(known).collect()
     }
 
     async fn detach(&self, name: &LineName, tables: &[TableId]) -> Result<()> {

@@ -270,7 +270,9 @@ impl Keep<'_> {
         let oids: Vec<u32> = capture.tables.iter().map(|(_, captured)| captured.oid).collect();
         let found = schema::seen(self.server, self.session, &oids).await?;
         let mut moved = Vec::new();
-        for (table, captured) in &mut capture.tables {
+        // What is not remembered is looked at again the next time.
+        let mut tables = capture.tables.clone();
+        for (table, captured) in &mut tables {
             // One that is gone is missed elsewhere: with it went its membership.
             let Some(now) = found.get(&captured.oid) else { continue };
             let before = captured.clone();
@@ -296,7 +298,9 @@ impl Keep<'_> {
             }
             self.run(&self.comment(&memory)?, CHANGE).await
         })
-        .await
+        .await?;
+        capture.tables = tables;
+        Ok(())
     }
 
     /// All of it or nothing, and nobody else of this line's at the same time.

@@ -159,6 +159,20 @@ async fn a_table_that_is_written_anew_while_it_is_followed() {
     }
 }
 
+/// A partition keeps of its rows what it is told itself.
+#[tokio::test(flavor = "multi_thread")]
+async fn whole_images_of_before_are_promised_where_the_table_itself_keeps_them() {
+    let place = Place::start();
+    place.sql(
+        "CREATE TABLE t(id int PRIMARY KEY, c text); CREATE TABLE whole(LIKE t INCLUDING ALL); ALTER TABLE whole REPLICA IDENTITY FULL;
+         CREATE TABLE parts(LIKE t INCLUDING ALL) PARTITION BY LIST (id); CREATE TABLE p1 PARTITION OF parts FOR VALUES IN (1);
+         ALTER TABLE parts REPLICA IDENTITY FULL",
+    );
+    let follow = Follow::start(&place, &["t", "whole", "parts"]).await;
+    let promised: Vec<bool> = follow.schemas.iter().map(|schema| schema.before_images).collect();
+    assert_eq!(promised, [false, true, false]);
+}
+
 /// What leaves rows as they were does not add up over the time that a line runs.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_table_that_is_emptied_and_later_gets_a_default() {
