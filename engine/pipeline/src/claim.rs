@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::sync::atomic::Ordering::Relaxed;
 
-use sluice_types::ports::{Sink, SinkTx, Source, StreamStart, TargetTable};
+use sluice_types::ports::{Altered, LineState, Sink, SinkTx, Source, StreamStart, TargetTable};
 use sluice_types::{
     Change, Checkpoint, Error, ErrorKind, Event, InstallId, PipelineId, Position, RangeProgress, Result,
     SnapshotProgress, TableId, TableProgress, TableSchema, Visibility,
@@ -217,6 +217,10 @@ async fn hold_anew(source: &mut dyn Source, router: &Router, again: &[TableId]) 
                 && error.place().table.as_ref().is_none_or(|table| again.iter().any(|one| one.name == table.name)) =>
         {
             tracing::info!(%error, "captured anew, since it is read again");
+            // Whatever was done to them.
+            let taken: Vec<Altered> =
+                again.iter().map(|table| Altered { table: table.clone(), seen: None }).collect();
+            source.accept(&taken).await?;
             source.detach(&again).await?;
             source.hold(&tables).await?
         }
@@ -264,7 +268,8 @@ async fn forget_superseded(context: &Context, is_new: bool, router: &Router) -> 
     if !line_state.resnapshot.is_empty() {
         let (tables, _) = router.together(Some(&line_state.resnapshot));
         ports.state.supersede_dead_letters(&spec.pipeline, &tables).await?;
-        context.done(|state| state.resnapshot.clear()).await?;
+        let resnapshot = line_state.resnapshot.clone();
+        context.done(LineState { resnapshot, ..LineState::default() }).await?;
     }
     if is_new && spec.snapshot != SnapshotMode::Never {
         ports.state.supersede_dead_letters(&spec.pipeline, &[]).await?;

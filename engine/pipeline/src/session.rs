@@ -46,12 +46,12 @@ pub(crate) struct Context {
 }
 
 impl Context {
-    /// Something that the line was told to do is done: takes it out of the line's state.
-    pub async fn done(&self, take_out: impl FnOnce(&mut LineState)) -> Result<()> {
+    /// This is done of what the line was told to do: takes it out of the line's state.
+    pub async fn done(&self, done: LineState) -> Result<()> {
         let Context { spec, ports, .. } = self;
         let before = ports.state.line_state(&spec.pipeline).await?;
         let mut state = before.clone();
-        take_out(&mut state);
+        state.done(&done);
         if state == before { Ok(()) } else { ports.state.set_line_state(&spec.pipeline, &state).await }
     }
 }
@@ -122,7 +122,8 @@ async fn open(context: &Context) -> Result<(Run, Reader)> {
     let decided = context.line_state.decided();
     if !decided.is_empty() {
         source.accept(&decided).await?;
-        context.done(|state| state.accepted.clear()).await?;
+        let accepted = context.line_state.accepted.clone();
+        context.done(LineState { accepted, ..LineState::default() }).await?;
     }
     let covered = match found {
         None => claim::covered(context, &targets, &router).await?,
@@ -132,7 +133,8 @@ async fn open(context: &Context) -> Result<(Run, Reader)> {
     claim::tell_covered(&spec.pipeline, &covered);
     claim::open(context, &mut checkpoint, &mut *sink, &mut *source, &router).await?;
     // The source holds them all: none is altered that nobody has decided of.
-    context.done(|state| state.altered.clear()).await?;
+    let altered = context.line_state.altered.clone();
+    context.done(LineState { altered, ..LineState::default() }).await?;
     conflict::suits(spec, &targets)?;
     router.skip_older(&checkpoint.snapshot, &checkpoint.position);
 

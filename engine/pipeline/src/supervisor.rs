@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::sync::atomic::AtomicU64;
 use std::sync::atomic::Ordering::Relaxed;
 
-use sluice_types::ports::{LineState, Transform};
+use sluice_types::ports::{Altered, LineState, Transform};
 use sluice_types::{Disposition, Error, ErrorKind, Result, TableId};
 use tokio::sync::{Mutex, watch};
 
@@ -363,8 +363,9 @@ pub(crate) fn backoff_ms(policy: &OnError, failures: u32) -> u64 {
 }
 
 /// The table of which an error tells that it was altered.
-fn altered(error: &Error) -> Option<TableId> {
-    error.place().table.clone().filter(|_| error.kind() == ErrorKind::SchemaChanged)
+fn altered(error: &Error) -> Option<Altered> {
+    let table = error.place().table.clone().filter(|_| error.kind() == ErrorKind::SchemaChanged)?;
+    Some(Altered { table, seen: error.seen().cloned() })
 }
 
 fn reason(error: &Error) -> (String, String) {

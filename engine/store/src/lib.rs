@@ -91,6 +91,11 @@ impl Store {
         Store::open_within(dir, key, Limits::default())
     }
 
+    /// What it seals with, for what else of the process may hold values of rows.
+    pub fn seal_key(&self) -> Option<SealKey> {
+        self.inner.key.clone()
+    }
+
     /// [`Store::open`] with limits other than the default ones.
     pub fn open_within(dir: &Path, key: Option<Secret>, limits: Limits) -> Result<Store> {
         let key = key.map(|key| SealKey::parse(&key)).transpose()?;

@@ -4,10 +4,13 @@
 //! pipeline, the letter and the field that it belongs to: moved to another place it can't be opened. `0`: the plain text, where
 //! no key is configured.
 
+use std::fmt;
+
 use aes_gcm_siv::aead::{Aead, KeyInit, Payload};
 use aes_gcm_siv::{Aes256GcmSiv, Nonce};
 use base64::Engine;
 use sha2::{Digest as _, Sha256};
+use sluice_types::ports::{SpillPlace, SpillSeal};
 use sluice_types::{DeadLetterId, Error, ErrorKind, PipelineId, Result, Secret};
 
 use crate::errors::damaged;
@@ -44,6 +47,49 @@ impl SealKey {
     }
 }
 
+impl fmt::Debug for SealKey {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("SealKey")
+    }
+}
+
+impl SpillSeal for SealKey {
+    fn seal(&self, place: SpillPlace, text: &[u8]) -> Result<Vec<u8>> {
+        self.encrypt(&of_block(place), text)
+    }
+
+    fn open(&self, place: SpillPlace, sealed: &[u8]) -> Result<Vec<u8>> {
+        self.decrypt(&of_block(place), sealed)
+    }
+}
+
+fn of_block(SpillPlace { file, block }: SpillPlace) -> Vec<u8> {
+    [&b"sluice spill"[..], &file.to_be_bytes(), &block.to_be_bytes()].concat()
+}
+
+impl SealKey {
+    /// A nonce, and the text behind it under this key.
+    fn encrypt(&self, associated: &[u8], text: &[u8]) -> Result<Vec<u8>> {
+        let mut nonce = [0; NONCE_BYTES];
+        fill_random(&mut nonce)?;
+        let sealed = self
+            .cipher
+            .encrypt(Nonce::from_slice(&nonce), Payload { msg: text, aad: associated })
+            .map_err(|_| Error::new(ErrorKind::Internal, "it is too large to be sealed"))?;
+        Ok([&nonce[..], &sealed].concat())
+    }
+
+    fn decrypt(&self, associated: &[u8], sealed: &[u8]) -> Result<Vec<u8>> {
+        let split = sealed.split_at_checked(NONCE_BYTES);
+        let opened = split.and_then(|(nonce, text)| {
+            self.cipher.decrypt(Nonce::from_slice(nonce), Payload { msg: text, aad: associated }).ok()
+        });
+        opened.ok_or_else(|| {
+            damaged("it can't be opened: it was sealed with another `state.key`, or changed since")
+        })
+    }
+}
+
 /// Where a sealed field belongs.
 pub(crate) struct Place<'a> {
     pub pipeline: &'a PipelineId,
@@ -66,29 +112,18 @@ pub(crate) fn seal(key: Option<&SealKey>, place: &Place<'_>, text: &[u8]) -> Res
     let Some(key) = key else {
         return Ok([&[PLAIN], text].concat());
     };
-    let mut nonce = [0; NONCE_BYTES];
-    fill_random(&mut nonce)?;
-    let payload = Payload { msg: text, aad: &place.associated_data() };
-    let sealed = key
-        .cipher
-        .encrypt(Nonce::from_slice(&nonce), payload)
-        .map_err(|_| Error::new(ErrorKind::Internal, "it is too large to be sealed"))?;
-    Ok([&[AES_256_GCM_SIV][..], &nonce, &sealed].concat())
+    Ok([&[AES_256_GCM_SIV][..], &key.encrypt(&place.associated_data(), text)?].concat())
 }
 
 pub(crate) fn open(key: Option<&SealKey>, place: &Place<'_>, sealed: &[u8]) -> Result<Vec<u8>> {
     match sealed.split_first() {
         Some((&PLAIN, text)) => Ok(text.to_vec()),
-        Some((&AES_256_GCM_SIV, rest)) if rest.len() >= NONCE_BYTES => {
+        Some((&AES_256_GCM_SIV, rest)) => {
             let key = key.ok_or_else(|| {
                 Error::new(ErrorKind::Config, "it is sealed, and `state.key` is missing")
                     .remedy("Put back the key that was used before.")
             })?;
-            let (nonce, text) = rest.split_at(NONCE_BYTES);
-            let payload = Payload { msg: text, aad: &place.associated_data() };
-            key.cipher.decrypt(Nonce::from_slice(nonce), payload).map_err(|_| {
-                damaged("it can't be opened: it was sealed with another `state.key`, or changed since")
-            })
+            key.decrypt(&place.associated_data(), rest)
         }
         _ => Err(damaged("it is sealed in a format that this version does not know")),
     }
@@ -117,6 +152,21 @@ mod tests {
         let plain = seal(None, &place, b"hunter2").unwrap();
         assert_eq!(open(Some(&key(1)), &place, &plain).unwrap(), b"hunter2", "kept before there was a key");
         assert!(open(None, &place, &[9, 9]).is_err() && open(None, &place, &[]).is_err());
+    }
+
+    #[test]
+    fn a_block_of_spill_is_opened_in_its_place_alone() {
+        let place = SpillPlace { file: 3, block: 1 };
+        let sealed = SpillSeal::seal(&key(1), place, b"hunter2").unwrap();
+        assert!(!sealed.windows(7).any(|window| window == b"hunter2"));
+        assert_eq!(SpillSeal::open(&key(1), place, &sealed).unwrap(), b"hunter2");
+        for other in [SpillPlace { file: 1, block: 3 }, SpillPlace { file: 3, block: 2 }] {
+            assert!(SpillSeal::open(&key(1), other, &sealed).is_err());
+        }
+        assert!(
+            SpillSeal::open(&key(2), place, &sealed).is_err()
+                && SpillSeal::open(&key(1), place, b"short").is_err()
+        );
     }
 
     #[test]

@@ -2,6 +2,7 @@
 
 use std::borrow::Cow;
 use std::fmt;
+use std::sync::Arc;
 
 use serde::Serialize;
 
@@ -230,6 +231,7 @@ struct Inner {
     event: Option<usize>,
     findings: Vec<Finding>,
     guest_text: Option<GuestText>,
+    seen: Option<Arc<str>>,
     source: Option<Box<dyn std::error::Error + Send + Sync>>,
 }
 
@@ -253,6 +255,7 @@ impl Error {
             event: None,
             findings: vec![],
             guest_text: None,
+            seen: None,
             source: None,
         };
         Error(Box::new(inner))
@@ -281,6 +284,12 @@ impl Error {
     /// into [`crate::Reason::guest_text`].
     pub fn with_guest_text(mut self, text: impl Into<String>) -> Self {
         self.0.guest_text = Some(GuestText(text.into()));
+        self
+    }
+
+    /// With what was seen of the table that it is about, in its connector's own words ([`crate::ports::Altered`]).
+    pub fn seen_as(mut self, seen: impl Into<Arc<str>>) -> Self {
+        self.0.seen = Some(seen.into());
         self
     }
 
@@ -337,6 +346,11 @@ impl Error {
     /// The index of the failing event in the slice that was handed over.
     pub fn event(&self) -> Option<usize> {
         self.0.event
+    }
+
+    /// What was seen of the table that it is about.
+    pub fn seen(&self) -> Option<&Arc<str>> {
+        self.0.seen.as_ref()
     }
 
     /// What a plugin said of it: data, for the dead letter only.

@@ -17,8 +17,8 @@ pub use connector::{
 };
 pub use sink::{Sink, SinkTx, Written};
 pub use source::{ChunkReader, Lag, Read, ReadLimits, Source, StreamStart};
-pub use spill::{SpillRoom, SpillShare};
-pub use state::{LineState, ParkedKey, PluginVersion, StateStore, Swapped};
+pub use spill::{SpillPlace, SpillRoom, SpillSeal, SpillShare};
+pub use state::{Altered, LineState, ParkedKey, PluginVersion, StateStore, Swapped};
 pub use transform::{ApplyFailed, Decision, Opened, Rejection, Resolver, Transform, Transformed};
 
 /// Time, as everything in the engine sees it: simulations bring their own.

@@ -26,6 +26,19 @@ pub fn cpu(pid: u32) -> Duration {
     Duration::from_millis(ticks * 1000 / TICKS_PER_SECOND)
 }
 
+/// What is in the files of this name that a process has open, though they have no name any more.
+pub fn nameless_files(pid: u32, name: &str) -> Vec<Vec<u8>> {
+    let open = fs::read_dir(format!("/proc/{pid}/fd")).expect("the process is there");
+    let is_meant = |path: &std::path::PathBuf| {
+        let target = fs::read_link(path).unwrap_or_default();
+        let target = target.to_string_lossy();
+        target.contains(name) && target.ends_with(" (deleted)")
+    };
+    let paths = open.flatten().map(|entry| entry.path()).filter(is_meant);
+    // One that is closed meanwhile has nothing in it.
+    paths.filter_map(|path| fs::read(path).ok()).collect()
+}
+
 fn status_kib(pid: u32, name: &str) -> u64 {
     let status = fs::read_to_string(format!("/proc/{pid}/status")).expect("the process is there");
     let line = status.lines().find(|line| line.starts_with(name)).expect("a line of that name");

@@ -26,7 +26,10 @@ const TABLES: &[Table] = &[Table {
     columns: &[("name", Kind::Plain), ("a", Kind::Plain), ("note", Kind::Plain)],
 }];
 
-fn through_a_huge_transaction(target: &Database, in_parts: bool) {
+/// `state.key`: 32 bytes.
+const KEY: &str = "MDEyMzQ1Njc4OTAxMjM0NTY3ODkwMTIzNDU2Nzg5MDE=";
+
+fn through_a_huge_transaction(target: &Database, in_parts: bool, sealed: bool) {
     // At the small size parts are small, too: one of the default size is a good part of the whole.
     let (rows, rolled_back, parts) = match std::env::var_os(FULL) {
         Some(_) => (2_000_000, 500_000, ""),
@@ -37,6 +40,11 @@ fn through_a_huge_transaction(target: &Database, in_parts: bool) {
     source.sql("CREATE TABLE facts (id bigint PRIMARY KEY, name text, a int, note text)");
     let pipeline = format!("on_error: {{ base_ms: 50, max_ms: 500 }}\n{parts}tables: [facts]");
     let site = Site::between(&source, target, &pipeline);
+    if sealed {
+        let config = std::fs::read_to_string(site.path("sluice.yaml")).expect("the configuration");
+        let state = format!("state: {{ dir: ./state, key: {KEY} }}");
+        site.write("sluice.yaml", config.replace("state: ./state", &state));
+    }
     let serve = Serve::start(&site);
     serve.caught_up();
     let before = procfs::peak_rss(serve.pid());
@@ -56,6 +64,14 @@ fn through_a_huge_transaction(target: &Database, in_parts: bool) {
     doomed.sql(&fill(51_000_000, rolled_back / 2));
     big.sql(&fill(rows / 2 + 1, rows - rows / 2));
     doomed.sql("ROLLBACK");
+    // What waits on the disk for the commit tells nothing to whoever gets the disk.
+    let mut told = false;
+    wait::until("a good part of it to be on the disk", || {
+        let files = procfs::nameless_files(serve.pid(), "transaction-");
+        told |= files.iter().any(|file| file.windows(12).any(|window| window == b"fact number "));
+        files.iter().map(Vec::len).sum::<usize>() > 10 << 20
+    });
+    assert_ne!(told, sealed);
     let seen = || target.rows(&Table { columns: &[], ..TABLES[0] }).map_or(0, |rows| rows.len() as u64);
     assert_eq!(seen(), 0, "nothing of it was committed");
     big.sql("COMMIT");
@@ -80,12 +96,12 @@ fn through_a_huge_transaction(target: &Database, in_parts: bool) {
 
 #[test]
 fn to_postgres_it_is_applied_whole() {
-    through_a_huge_transaction(&Database::postgres("copy"), false);
+    through_a_huge_transaction(&Database::postgres("copy"), false, true);
 }
 
 #[test]
 fn to_mongodb_it_goes_in_parts() {
-    through_a_huge_transaction(&Database::mongo("copy"), true);
+    through_a_huge_transaction(&Database::mongo("copy"), true, false);
 }
 
 /// Parts of a transaction are durable one by one: who is killed between two goes on behind the last (I11).

@@ -7,8 +7,9 @@ use async_trait::async_trait;
 use bytes::Bytes;
 use sluice_pipeline::Ports;
 use sluice_types::ports::{
-    Capabilities, ChunkReader, Discovered, Endpoint, Lag, LineContext, LineState, ParkedKey, PluginVersion,
-    Read, ReadLimits, Readers, Retained, Sink, SinkTx, Source, StateStore, StreamStart, TargetTable, Written,
+    Altered, Capabilities, ChunkReader, Discovered, Endpoint, Lag, LineContext, LineState, ParkedKey,
+    PluginVersion, Read, ReadLimits, Readers, Retained, Sink, SinkTx, Source, StateStore, StreamStart,
+    TargetTable, Written,
 };
 use sluice_types::{
     Batch, Checkpoint, Chunk, Conflict, ConflictCount, ConflictId, DeadLetter, DeadLetterId, Digest, Event,
@@ -142,7 +143,7 @@ impl Source for BrokenSource {
         self.inner.schemas(tables).await
     }
 
-    async fn accept(&mut self, tables: &[TableId]) -> Result<()> {
+    async fn accept(&mut self, tables: &[Altered]) -> Result<()> {
         self.inner.accept(tables).await
     }
 

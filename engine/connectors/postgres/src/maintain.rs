@@ -13,6 +13,7 @@ mod slot;
 
 use std::time::Duration;
 
+use sluice_types::ports::Altered;
 use sluice_types::{Error, ErrorKind, Result, TableId};
 use tokio::time::{Instant, sleep};
 
@@ -20,7 +21,7 @@ use crate::config::Server;
 use crate::connection::Session;
 use crate::errors::{literal, quote};
 use crate::protocol::replication::Lsn;
-use crate::schema::{self, Table};
+use crate::schema::{self, Seen, Table};
 pub(crate) use publication::{Capture, LOOK, Look};
 use publication::{Memory, Publication, taken_out};
 pub(crate) use slot::Slot;
@@ -45,12 +46,22 @@ pub(crate) struct Keep<'a> {
     pub name: &'a str,
 }
 
-/// The table was altered since it is followed. That is for somebody to decide ([`Keep::accept`]); nothing here takes it as known.
-pub(crate) fn altered(table: &TableId) -> Error {
+/// Two are at it. The line tries again.
+fn meanwhile() -> Error {
+    Error::new(ErrorKind::Busy, "the publication was altered while the line was starting")
+}
+
+/// The table was altered since it is followed. That is for somebody to decide ([`Keep::accept`]); nothing here takes it as known. What
+/// was seen of it goes with the decision.
+pub(crate) fn altered(table: &TableId, seen: Option<&Seen>) -> Error {
     let what = "the table was altered, and rows that were there may have other values or columns than the target has";
-    Error::new(ErrorKind::SchemaChanged, what).at_table(table).remedy(
+    let altered = Error::new(ErrorKind::SchemaChanged, what).at_table(table).remedy(
         "Read it again: sluice resnapshot. Or, if its rows kept their values, alter the target's table alike and run `sluice resume`",
-    )
+    );
+    match seen.and_then(|seen| serde_json::to_string(seen).ok()) {
+        Some(seen) => altered.seen_as(seen),
+        None => altered,
+    }
 }
 
 impl Keep<'_> {
@@ -94,14 +105,9 @@ impl Keep<'_> {
         const WORD: &str = "SELECT left(md5(random()::text || clock_timestamp()::text), 8)";
         let row =
             self.session.query_one(WORD, &[]).await.map_err(self.failed("the server can't be asked"))?;
-        memory.generation = row.get(0);
-        self.remember(memory).await
-    }
-
-    async fn remember(&self, memory: &Memory) -> Result<()> {
-        // One statement list is one transaction.
-        let sql = format!("{}{}", self.lock(), self.comment(memory)?);
-        self.run(&sql, "the publication could not be changed").await
+        let generation: String = row.get(0);
+        *memory = self.rewrite(|_, memory| memory.generation = generation).await?.ok_or_else(meanwhile)?;
+        Ok(())
     }
 
     async fn run(&self, sql: &str, what: &'static str) -> Result<()> {
@@ -121,7 +127,7 @@ impl Keep<'_> {
         let mut memory = Memory::default();
         let added = tables.iter().map(|table| (table.id.to_string(), table.oid, table.seen.clone()));
         let added: Vec<_> = added.collect();
-        self.change(&sql, &mut memory, &added).await?;
+        self.change(&sql, None, &mut memory, &added).await?;
         Ok(memory)
     }
 
@@ -142,7 +148,7 @@ impl Keep<'_> {
             match memory.tables.get_mut(&name) {
                 Some(known) if known.oid == table.oid && publication.still_has(known) => {
                     if !known.take(&table.seen) {
-                        return Err(altered(&table.id));
+                        return Err(altered(&table.id, Some(&table.seen)));
                     }
                 }
                 Some(_) => return Err(taken_out(&table.id)),
@@ -167,14 +173,14 @@ impl Keep<'_> {
         });
         memory.pending.retain(|name, _| tables.iter().any(|table| table.id.to_string() == *name));
         if memory != before {
-            self.change(&sql, &mut memory, &added).await?;
+            self.change(&sql, Some(&before), &mut memory, &added).await?;
         }
         self.outwait_writers(memory, tables).await
     }
 
     /// A transaction that changed a table before it was captured, and that goes on, is in no stream with that change; a chunk that
     /// was read before it ends would not show it either. So no chunk is read before.
-    async fn outwait_writers(&self, mut memory: Memory, tables: &[Table]) -> Result<Memory> {
+    async fn outwait_writers(&self, memory: Memory, tables: &[Table]) -> Result<Memory> {
         if memory.pending.is_empty() {
             return Ok(memory);
         }
@@ -184,10 +190,12 @@ impl Keep<'_> {
         let failed = self.failed("open transactions can't be looked at");
         let row = self.session.query_one(NEXT, &[]).await.map_err(&failed)?;
         let next: u64 = row.get::<_, &str>(0).parse().unwrap_or(u64::MAX);
-        for bound in memory.pending.values_mut() {
-            bound.get_or_insert(next);
-        }
-        self.remember(&memory).await?;
+        let bounded = self.rewrite(|_, memory| {
+            for bound in memory.pending.values_mut() {
+                bound.get_or_insert(next);
+            }
+        });
+        let memory = bounded.await?.ok_or_else(meanwhile)?;
         let since = Instant::now();
         for (name, bound) in &memory.pending {
             let Some(table) = tables.iter().find(|table| table.id.to_string() == *name) else { continue };
@@ -206,9 +214,7 @@ impl Keep<'_> {
                 sleep(POLL).await;
             }
         }
-        memory.pending.clear();
-        self.remember(&memory).await?;
-        Ok(memory)
+        self.rewrite(|_, memory| memory.pending.clear()).await?.ok_or_else(meanwhile)
     }
 
     /// A process whose transaction is older than `bound` and holds a writer's lock on the table, or on a partition of it.
@@ -229,42 +235,43 @@ impl Keep<'_> {
         Ok(row.map_err(self.failed("locks can't be looked at"))?.map(|row| row.get(0)))
     }
 
-    /// Takes tables as what they are now, whatever they were captured as.
-    pub async fn accept(&self, tables: &[TableId]) -> Result<()> {
-        let names: Vec<TableId> = tables.iter().map(schema::qualify).collect();
+    /// Takes tables as what they were told to be, or, where nothing was seen of them, as what they are now.
+    pub async fn accept(&self, tables: &[Altered]) -> Result<()> {
+        let names: Vec<TableId> = tables.iter().map(|altered| schema::qualify(&altered.table)).collect();
         let found = schema::load(self.server, self.session, &names).await?;
-        let Some((_, mut memory)) = self.publication().await?.and_then(Publication::remembered) else {
-            return Ok(());
-        };
-        let before = memory.clone();
-        for table in found.into_iter().flatten() {
-            if let Some(known) = memory.tables.get_mut(&table.id.to_string()) {
-                known.seen = Some(table.seen);
+        self.rewrite(|_, memory| {
+            for (altered, table) in tables.iter().zip(found) {
+                let Some(table) = table else { continue };
+                let Some(known) = memory.tables.get_mut(&table.id.to_string()) else { continue };
+                match &altered.seen {
+                    None => known.seen = Some(table.seen),
+                    // In words of another version: then it is told again, in ours.
+                    Some(told) => known.seen = serde_json::from_str(told).ok().or(known.seen.take()),
+                }
             }
-        }
-        if memory != before { self.remember(&memory).await } else { Ok(()) }
+        })
+        .await
+        .map(drop)
     }
 
     /// Gives up tables whose capture has a gap, so that the next `hold` captures them anew. Says whether there were any.
     pub async fn forget_broken(&self, tables: &[TableId]) -> Result<bool> {
-        let Some((publication, mut memory)) = self.publication().await?.and_then(Publication::remembered)
-        else {
-            return Ok(false);
-        };
         let names: Vec<TableId> = tables.iter().map(schema::qualify).collect();
         let found = schema::load(self.server, self.session, &names).await?;
-        let before = memory.clone();
-        for (name, table) in names.iter().zip(found) {
-            memory.tables.retain(|captured, known| {
-                let whole = table.as_ref().is_some_and(|table| table.oid == known.oid)
-                    && publication.still_has(known);
-                whole || *captured != name.to_string()
-            });
-        }
-        if memory != before {
-            self.remember(&memory).await?;
-        }
-        Ok(memory.tables.len() != before.tables.len())
+        let mut any = false;
+        self.rewrite(|publication, memory| {
+            let before = memory.tables.len();
+            for (name, table) in names.iter().zip(found) {
+                memory.tables.retain(|captured, known| {
+                    let whole = table.as_ref().is_some_and(|table| table.oid == known.oid)
+                        && publication.still_has(known);
+                    whole || *captured != name.to_string()
+                });
+            }
+            any = memory.tables.len() != before;
+        })
+        .await?;
+        Ok(any)
     }
 
     /// Removes both.

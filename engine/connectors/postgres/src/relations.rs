@@ -193,9 +193,10 @@ fn filled(after: Row, before: &Row) -> Row {
 
 fn retyped(column: &Column, table: &Table) -> Error {
     let what = format!("column `{}` had another type when the change was made", column.name);
-    Error::new(ErrorKind::SchemaChanged, what)
+    // Not `schema-changed`: nobody can decide that the change is what it is not, and to resume must not pass for a decision.
+    Error::new(ErrorKind::CaptureBroken, what)
         .at_table(&table.id)
-        .remedy("Read the table again: sluice resnapshot")
+        .remedy("Read the table again: sluice resnapshot, then sluice resume")
 }
 
 /// Whether a relation looks exactly as the catalogue had its table.

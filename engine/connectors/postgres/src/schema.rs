@@ -11,6 +11,7 @@ use crate::config::{KIND, Server};
 use crate::connection::Session;
 use crate::endpoint::DEFAULT_SCHEMA;
 use crate::errors::quote;
+use crate::protocol::client::TextRow;
 
 /// A table as the catalogue has it.
 #[derive(Clone, Debug)]
@@ -50,6 +51,12 @@ pub(crate) struct Seen {
 }
 
 impl Seen {
+    /// From an answer to [`seen_sql`] in text form.
+    pub fn of_text(row: &TextRow) -> Option<Self> {
+        let text = |index: usize| row.get(index)?.as_deref().map(str::to_string);
+        Some(Seen { layout: text(1)?, file: text(2)?, columns: text(3)? })
+    }
+
     /// Whether rows may have got other values, or other columns, than the log tells. `VACUUM FULL` gives all rows another place but leaves
     /// the columns alone, and a new default gives a column another row but leaves the rows: what does both has changed values.
     pub fn is_altered_to(&self, now: &Seen) -> bool {
@@ -201,10 +208,14 @@ fn seen_of() -> String {
     )
 }
 
+/// Asks for what [`Seen`] holds, behind the OID. `oids` is an expression.
+pub(crate) fn seen_sql(oids: &str) -> String {
+    format!("SELECT c.oid, {} FROM pg_catalog.pg_class c WHERE c.oid = {oids}", seen_of())
+}
+
 /// By what changes of tables are noticed, by their OIDs.
 pub(crate) async fn seen(server: &Server, session: &Session, oids: &[u32]) -> Result<HashMap<u32, Seen>> {
-    let sql = format!("SELECT c.oid, {} FROM pg_catalog.pg_class c WHERE c.oid = ANY($1)", seen_of());
-    let rows = session.query(&sql, &[&oids]).await;
+    let rows = session.query(&seen_sql("ANY($1)"), &[&oids]).await;
     let rows = rows.map_err(|error| server.failed(&error, "the catalogue can't be read"))?;
     let seen = |row: &tokio_postgres::Row| {
         (row.get(0), Seen { layout: row.get(1), file: row.get(2), columns: row.get(3) })

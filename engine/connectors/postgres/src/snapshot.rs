@@ -25,7 +25,7 @@ use crate::protocol::cursor::malformed;
 use crate::protocol::replication::Lsn;
 use crate::protocol::wire;
 use crate::relations::Followed;
-use crate::schema::{self, Order, Table};
+use crate::schema::{self, Order, Seen, Table};
 use crate::source::raise;
 
 /// Rows of the first chunk of a table whose rows may be of any size.
@@ -127,7 +127,10 @@ impl PostgresChunks {
             }
         }
         if mark.is_some() && !as_known {
-            return Err(altered(&table.id));
+            // What came on this connection is in its midst.
+            let seen =
+                Client::plain(&self.server).await?.query(&schema::seen_sql(&table.oid.to_string())).await?;
+            return Err(altered(&table.id, seen.first().and_then(Seen::of_text).as_ref()));
         }
         if !cut {
             self.client = Some(client);

@@ -8,8 +8,8 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering::Relaxed;
 
 use async_trait::async_trait;
-use sluice_types::ports::{ChunkReader, Lag, LineContext, Read, ReadLimits, Source, StreamStart};
-use sluice_types::{Error, ErrorKind, Key, Mark, Position, Result, Row, TableId, TableSchema, Text};
+use sluice_types::ports::{Altered, ChunkReader, Lag, LineContext, Read, ReadLimits, Source, StreamStart};
+use sluice_types::{Column, Error, ErrorKind, Key, Mark, Position, Result, Row, TableId, TableSchema, Text};
 use tokio::sync::watch;
 
 use crate::config::Server;
@@ -143,6 +143,17 @@ async fn any_commits(server: &Server, session: &Session, below: u64) -> Result<b
     Ok(row.map_err(|error| server.failed(&error, "open transactions can't be looked at"))?.get(0))
 }
 
+/// Whether a schema that was read a moment ago is the table's still.
+fn is_as_read(schema: &TableSchema, table: &Table) -> bool {
+    let same = |column: &Column| {
+        let now = table.columns.get(column.slot as usize);
+        now.is_some_and(|now| {
+            now.name == column.name && now.native == column.native && now.codec.column_type() == column.ty
+        })
+    };
+    schema.columns.len() == table.columns.len() && schema.columns.iter().all(same)
+}
+
 /// Moves a place on that somebody waits for, never back.
 pub(crate) fn raise(place: &watch::Sender<Lsn>, to: Lsn) {
     place.send_if_modified(|at| {
@@ -184,12 +195,7 @@ impl Source for PostgresSource {
             if let Some(error) = unfit(&table, schema) {
                 return Err(self.server.at(error));
             }
-            if schema.columns.len() != table.columns.len()
-                || schema
-                    .columns
-                    .iter()
-                    .any(|column| table.column(&column.name) != Some(column.slot as usize))
-            {
+            if !is_as_read(schema, &table) {
                 let what = "the table was altered while the line was starting";
                 return Err(self.server.at(Error::new(ErrorKind::Busy, what).at_table(&schema.table)));
             }
@@ -207,7 +213,7 @@ impl Source for PostgresSource {
         Ok(start.position(&self.generation))
     }
 
-    async fn accept(&mut self, tables: &[TableId]) -> Result<()> {
+    async fn accept(&mut self, tables: &[Altered]) -> Result<()> {
         self.keep().accept(tables).await.map_err(|error| self.server.at(error))
     }
 

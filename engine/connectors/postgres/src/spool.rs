@@ -5,14 +5,12 @@ use std::fs::{File, OpenOptions};
 use std::io::{self, Read, Seek, SeekFrom, Write};
 
 use bytes::{Buf, BufMut, Bytes, BytesMut};
-use sluice_types::ports::{SpillRoom, SpillShare};
+use sluice_types::ports::{SpillPlace, SpillRoom, SpillShare};
 use sluice_types::{Error, ErrorKind, Result};
 
 /// What one transaction keeps in memory before it goes on in its file.
 const MEMORY_BYTES: usize = 256 << 10;
-/// How much is read back at once.
-const READ_BYTES: usize = 256 << 10;
-/// Before each message: its length.
+/// Before each message, and each block of the file: its length.
 const HEADER: usize = 4;
 
 /// The messages of one transaction in the order in which they came.
@@ -22,14 +20,17 @@ pub(crate) struct Spool {
     share: SpillShare,
     memory: BytesMut,
     file: Option<File>,
+    /// Where the next block of the file goes. What is in it is sealed, if anything is.
+    place: SpillPlace,
     /// Subtransactions that were rolled back: what is of them does not count.
     pub aborted: HashSet<u32>,
 }
 
 impl Spool {
     pub fn new(room: &SpillRoom) -> Self {
+        let place = SpillPlace { file: room.next_file(), block: 0 };
         let (room, share) = (room.clone(), room.share());
-        Spool { room, share, memory: BytesMut::new(), file: None, aborted: HashSet::new() }
+        Spool { room, share, memory: BytesMut::new(), file: None, place, aborted: HashSet::new() }
     }
 
     /// Keeps one message.
@@ -47,13 +48,22 @@ impl Spool {
         if self.memory.is_empty() {
             return Ok(());
         }
-        self.share.take(self.memory.len() as u64)?;
+        let sealed = match self.room.seal() {
+            Some(seal) => Some(seal.seal(self.place, &self.memory)?),
+            None => None,
+        };
+        let block = sealed.as_deref().unwrap_or(&self.memory);
+        self.share.take((HEADER + block.len()) as u64)?;
         let dir = self.room.dir();
         let file = match &mut self.file {
             Some(file) => file,
             None => self.file.insert(nameless(dir).map_err(|error| failed(error, dir))?),
         };
-        file.write_all(&self.memory).map_err(|error| failed(error, dir))?;
+        // The length fits: a block holds less than one message beyond what is kept in memory.
+        let length = (block.len() as u32).to_be_bytes();
+        let written = file.write_all(&length).and_then(|()| file.write_all(block));
+        written.map_err(|error| failed(error, dir))?;
+        self.place.block += 1;
         self.memory.clear();
         Ok(())
     }
@@ -75,16 +85,17 @@ impl Spool {
         if let Some(file) = &mut self.file {
             file.seek(SeekFrom::Start(0)).map_err(|error| failed(error, self.room.dir()))?;
         }
-        let left = self.share.taken();
-        Ok(Replay { spool: self, left, read: BytesMut::new() })
+        let blocks = self.place.block;
+        self.place.block = 0;
+        Ok(Replay { spool: self, blocks, read: BytesMut::new() })
     }
 }
 
 /// The messages of a spool, one after the other.
 pub(crate) struct Replay {
     pub spool: Spool,
-    /// Bytes of the file that have not been read.
-    left: u64,
+    /// How many blocks the file has.
+    blocks: u64,
     read: BytesMut,
 }
 
@@ -106,16 +117,8 @@ impl Replay {
     }
 
     fn fill(&mut self) -> Result<bool> {
-        let more = self.left.min(READ_BYTES as u64) as usize;
-        if more > 0 {
-            let file = self.spool.file.as_mut();
-            let file =
-                file.ok_or_else(|| Error::new(ErrorKind::Internal, "a spilled transaction has no file"))?;
-            let from = self.read.len();
-            self.read.resize(from + more, 0);
-            let read = file.read_exact(&mut self.read[from..]);
-            read.map_err(|error| failed(error, self.spool.room.dir()))?;
-            self.left -= more as u64;
+        if self.spool.place.block < self.blocks {
+            self.read_block()?;
             return Ok(true);
         }
         if self.spool.memory.is_empty() {
@@ -128,6 +131,32 @@ impl Replay {
             self.read.extend_from_slice(&rest);
         }
         Ok(true)
+    }
+}
+
+impl Replay {
+    fn read_block(&mut self) -> Result<()> {
+        let Replay { spool: Spool { file, room, place, .. }, read, .. } = self;
+        let file = file.as_mut();
+        let file =
+            file.ok_or_else(|| Error::new(ErrorKind::Internal, "a spilled transaction has no file"))?;
+        let failed = |error| failed(error, room.dir());
+        let mut length = [0; HEADER];
+        file.read_exact(&mut length).map_err(failed)?;
+        let (from, length) = (read.len(), u32::from_be_bytes(length) as usize);
+        match room.seal() {
+            None => {
+                read.resize(from + length, 0);
+                file.read_exact(&mut read[from..]).map_err(failed)?;
+            }
+            Some(seal) => {
+                let mut sealed = vec![0; length];
+                file.read_exact(&mut sealed).map_err(failed)?;
+                read.extend_from_slice(&seal.open(*place, &sealed)?);
+            }
+        }
+        place.block += 1;
+        Ok(())
     }
 }
 
@@ -191,6 +220,48 @@ mod tests {
         assert!(replay.next().unwrap().is_none());
         drop(replay);
         assert_eq!(room.used(), 0);
+    }
+
+    /// Turns every byte around, and refuses what is not in its place.
+    #[derive(Debug)]
+    struct Turned;
+
+    impl sluice_types::ports::SpillSeal for Turned {
+        fn seal(&self, place: SpillPlace, text: &[u8]) -> Result<Vec<u8>> {
+            let place = [place.file, place.block].map(u64::to_be_bytes).concat();
+            Ok(place.into_iter().chain(text.iter().map(|byte| !byte)).collect())
+        }
+
+        fn open(&self, place: SpillPlace, sealed: &[u8]) -> Result<Vec<u8>> {
+            let (of, text) = sealed.split_at(16);
+            assert_eq!(of, [place.file, place.block].map(u64::to_be_bytes).concat());
+            Ok(text.iter().map(|byte| !byte).collect())
+        }
+    }
+
+    #[test]
+    fn what_is_in_the_file_is_sealed() {
+        let folder = tempfile::tempdir().unwrap();
+        let room = SpillRoom::sealed(folder.path(), 10 << 20, Some(std::sync::Arc::new(Turned)));
+        let mut spools = [Spool::new(&room), Spool::new(&room)];
+        for n in 0..1000 {
+            for spool in &mut spools {
+                spool.push(format!("{n} ").repeat(200).as_bytes()).unwrap();
+            }
+        }
+        for mut spool in spools {
+            let mut bytes = vec![];
+            let file = spool.file.as_mut().unwrap();
+            file.seek(SeekFrom::Start(0)).unwrap();
+            file.read_to_end(&mut bytes).unwrap();
+            assert!(!bytes.windows(8).any(|window| window == b"100 100 "));
+            file.seek(SeekFrom::End(0)).unwrap();
+            let mut replay = spool.replay().unwrap();
+            for n in 0..1000 {
+                assert_eq!(replay.next().unwrap().unwrap(), format!("{n} ").repeat(200).as_bytes());
+            }
+            assert!(replay.next().unwrap().is_none());
+        }
     }
 
     #[test]

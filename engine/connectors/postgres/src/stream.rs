@@ -370,8 +370,9 @@ async fn other_shape(server: &Arc<Server>, relation: &Relation, followed: &Follo
     let session = server.connect(Role::Reader).await?;
     let now = schema::load(server, &session, std::slice::from_ref(&table.id)).await?;
     let same = |now: &schema::Table| now.oid == table.oid && now.seen.layout == table.seen.layout;
-    if !now.first().and_then(Option::as_ref).is_some_and(same) {
-        return Err(altered(&table.id));
+    let now = now.first().and_then(Option::as_ref);
+    if !now.is_some_and(same) {
+        return Err(altered(&table.id, now.map(|now| &now.seen)));
     }
     let oids: Vec<u32> = relation.columns.iter().map(|column| column.type_oid).collect();
     let types = schema::types(server, &session, &oids).await?;

@@ -56,7 +56,7 @@ async fn who_resumes_decides_of_what_was_told_and_of_nothing_else() {
     // Nobody has heard of this one yet.
     world.source.alter(&named("u"));
     handle.resume().await.unwrap();
-    until(|| world.state.line(&world.spec.pipeline).altered == [named("u")]).await;
+    until(|| world.told() == [named("u")]).await;
     // What was decided of the first counts for what it was then.
     assert!(world.state.line(&world.spec.pipeline).accepted.is_empty());
     handle.resume().await.unwrap();
@@ -90,6 +90,47 @@ async fn what_was_told_outlives_the_process_and_a_pause_that_is_lifted_by_a_sync
     until(|| world.ids("t").len() == 20).await;
     handle.stop();
     running.await.unwrap();
+}
+
+/// What is done to a table after it was told is told by itself.
+#[tokio::test(start_paused = true)]
+async fn who_resumes_decides_of_what_the_table_was_when_it_was_told() {
+    let world = copied().await;
+    let (handle, running) = world.serve();
+    until(|| handle.status().ready).await;
+    world.source.alter(&named("t"));
+    until(|| handle.status().phase == Phase::Paused).await;
+    world.source.alter(&named("t"));
+    handle.resume().await.unwrap();
+    // Not gone on with: told once more, as it is by now.
+    until(|| handle.status().phase == Phase::Paused && world.told() == [named("t")]).await;
+    handle.resume().await.unwrap();
+    world.insert("t", 10..20);
+    until(|| world.ids("t").len() == 20).await;
+    handle.stop();
+    running.await.unwrap();
+}
+
+/// One that shares its target with a table which is read again is read again with it, and so needs no decision either.
+#[tokio::test(start_paused = true)]
+async fn a_table_that_is_read_again_with_another_needs_no_decision() {
+    let mut world = World::new();
+    world.create("u");
+    world.spec = crate::world::spec(&["t", "u"]);
+    let shared = world.spec.tables[0].to.clone();
+    world.spec.tables[1].to = shared;
+    world.insert("t", 0..10);
+    world.insert("u", 10..20);
+    world.synced().await;
+    world.source.alter(&named("t"));
+    world.source.alter(&named("u"));
+    altered(&world.sync().await, "t");
+    let pipeline = world.spec.pipeline.clone();
+    let mut state = world.state.line(&pipeline);
+    state.read_again(vec![named("t")]);
+    world.ports.state.set_line_state(&pipeline, &state).await.unwrap();
+    world.synced().await;
+    assert_eq!(world.state.line(&pipeline), Default::default());
 }
 
 /// It is read as it is now.

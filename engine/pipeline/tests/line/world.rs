@@ -52,6 +52,11 @@ impl World {
         world
     }
 
+    /// The tables of which it was told that they were altered, and of which nobody has decided.
+    pub fn told(&self) -> Vec<TableId> {
+        self.state.line(&self.spec.pipeline).altered.into_iter().map(|altered| altered.table).collect()
+    }
+
     pub fn create(&self, name: &str) {
         self.source.run(&[Statement::CreateTable(table(name))]).unwrap();
     }

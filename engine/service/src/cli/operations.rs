@@ -38,12 +38,20 @@ pub async fn pause(
 pub async fn resume(common: &Common, pipeline: Option<&str>) -> Result<(), Failure> {
     let doer = Doer::find(common).await?;
     for name in meant(common, pipeline)? {
-        match &doer {
-            Doer::Service(client) => drop(client.post(&path(&name, "/resume"), &json!({}))?),
-            Doer::Here(engine) => engine.resume(&name).await?,
-        }
+        let accepted: Vec<String> = match &doer {
+            Doer::Service(client) => {
+                let answer = client.post(&path(&name, "/resume"), &json!({}))?;
+                let tables = answer["accepted"].as_array().into_iter().flatten();
+                tables.filter_map(|table| table.as_str().map(str::to_string)).collect()
+            }
+            Doer::Here(engine) => engine.resume(&name).await?.iter().map(TableId::to_string).collect(),
+        };
         let when = if matches!(doer, Doer::Service(_)) { "goes on" } else { "goes on when it is started" };
-        told(common, &name, &format!("{name} {when}"));
+        let with = match accepted.as_slice() {
+            [] => String::new(),
+            altered => format!("; altered, and taken as they are: {}", altered.join(", ")),
+        };
+        told(common, &name, &format!("{name} {when}{with}"));
     }
     Ok(())
 }

@@ -20,7 +20,7 @@ use arc_swap::ArcSwap;
 use serde::Serialize;
 use sluice_pipeline::{LineStatus, Phase, Stats, Until};
 use sluice_store::Store;
-use sluice_types::ports::{Clock, SpillRoom, StateStore};
+use sluice_types::ports::{Clock, SpillRoom, SpillSeal, StateStore};
 use sluice_types::settings::did_you_mean;
 use sluice_types::{Error, ErrorKind, PipelineId, Result, Secret};
 use sluice_wasm::Host;
@@ -125,7 +125,7 @@ impl Engine {
     /// Opens the state folder, which one engine at a time may have open. Starts nothing.
     pub async fn open(config: Config, options: Options) -> Result<Engine> {
         let state = Store::open(&config.state.dir, config.state.key.clone())?;
-        let spill = spill_room(&config)?;
+        let spill = spill_room(&config, &state)?;
         let inner = Inner {
             options,
             config: ArcSwap::from_pointee(config),
@@ -297,14 +297,17 @@ impl Engine {
 }
 
 /// The folder for what is spilled. What an earlier process left there is of no use to anybody.
-fn spill_room(config: &Config) -> Result<SpillRoom> {
+fn spill_room(config: &Config, state: &Store) -> Result<SpillRoom> {
     let dir = config.state.dir.join(SPILL);
     match std::fs::remove_dir_all(&dir) {
         Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
             let what = format!("{} can't be emptied", dir.display());
             Err(Error::new(ErrorKind::State, what).because(error))
         }
-        _ => Ok(SpillRoom::new(dir, config.limits.spill)),
+        _ => {
+            let seal = state.seal_key().map(|key| Arc::new(key) as Arc<dyn SpillSeal>);
+            Ok(SpillRoom::sealed(dir, config.limits.spill, seal))
+        }
     }
 }
 

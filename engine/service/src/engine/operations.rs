@@ -36,9 +36,13 @@ impl Engine {
         Ok(())
     }
 
-    /// Lets a pipeline go on: one that was paused, that an error stopped, or that waits for a server.
-    pub async fn resume(&self, pipeline: &str) -> Result<()> {
+    /// Lets a pipeline go on: one that was paused, that an error stopped, or that waits for a server. Says which tables go on with it
+    /// that were altered, as they were told.
+    pub async fn resume(&self, pipeline: &str) -> Result<Vec<TableId>> {
+        let mut accepted = Vec::new();
         for name in self.find(pipeline)? {
+            let altered = self.inner.state.line_state(&name.id).await?.altered;
+            accepted.extend(altered.into_iter().map(|altered| altered.table));
             if let Some(line) = self.running(&name) {
                 line.resume().await?;
                 continue;
@@ -48,7 +52,7 @@ impl Engine {
                 line.try_again();
             }
         }
-        Ok(())
+        Ok(accepted)
     }
 
     /// Reads tables again from the start (all when none is named); the stream goes on meanwhile.

@@ -48,8 +48,8 @@ pub(super) async fn pause(
 }
 
 pub(super) async fn resume(State(engine): State<Engine>, Path(name): Path<String>) -> Answer<Value> {
-    engine.resume(&name).await?;
-    done()
+    let accepted: Vec<String> = engine.resume(&name).await?.iter().map(TableId::to_string).collect();
+    Ok(Json(json!({ "done": true, "accepted": accepted })))
 }
 
 /// The body of a resnapshot.

@@ -4,7 +4,7 @@ use std::os::unix::fs::PermissionsExt;
 
 use bytes::Bytes;
 use sluice_store::{Limits, PLUGIN_VERSIONS_MAX, Store};
-use sluice_types::ports::{LineState, ParkedKey, PluginVersion, StateStore, Swapped};
+use sluice_types::ports::{Altered, LineState, ParkedKey, PluginVersion, StateStore, Swapped};
 use sluice_types::{Digest, ErrorKind, Key, PipelineId, TableId, Value};
 
 use crate::{all_bytes, holds, key, letter, open};
@@ -114,8 +114,8 @@ async fn what_a_line_was_told_is_remembered() {
         paused: Some("lunch".into()),
         detached: vec![TableId::new("", "a")],
         resnapshot: vec![TableId::new("s", "b")],
-        altered: vec![TableId::new("s", "c")],
-        accepted: vec![TableId::new("s", "d")],
+        altered: vec![Altered { table: TableId::new("s", "c"), seen: Some("as it was".into()) }],
+        accepted: vec![Altered { table: TableId::new("s", "d"), seen: None }],
     };
     let store = open(dir.path());
     let install = store.install().clone();

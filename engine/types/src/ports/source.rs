@@ -6,6 +6,7 @@ use async_trait::async_trait;
 
 use crate::error::Result;
 use crate::event::Batch;
+use crate::ports::Altered;
 use crate::position::Position;
 use crate::schema::{Key, TableId, TableSchema};
 use crate::snapshot::{Chunk, KeyRange, Mark};
@@ -63,10 +64,10 @@ pub trait Source: Send {
     /// The present schemas of these tables. A missing table is an error `table-missing`, one without a key has an empty key.
     async fn schemas(&mut self, tables: &[TableId]) -> Result<Vec<Arc<TableSchema>>>;
 
-    /// Somebody decided that these tables go on as they are now, whatever `schema-changed` said of them: from here on an alteration
-    /// is one of what they are now. Comes between `schemas` and `hold`. Until it is called an altered table is refused, in every
+    /// Somebody decided that these tables go on as `schema-changed` told them ([`crate::Error::seen_as`]): from here on an alteration
+    /// is one of that. Where nothing was seen they go on as they are now. Comes between `schemas` and `hold`. Until it is called an altered table is refused, in every
     /// session anew, by a source that can tell; a source that can't go on with a table but from its start does nothing.
-    async fn accept(&mut self, tables: &[TableId]) -> Result<()> {
+    async fn accept(&mut self, tables: &[Altered]) -> Result<()> {
         let _ = tables;
         Ok(())
     }

@@ -1,10 +1,32 @@
 //! Room on disk for what a source can't hold in memory.
 
+use std::fmt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 
 use crate::error::{Error, ErrorKind, Result};
+
+/// Seals what is spilled (`state.key`), so that a disk tells nothing.
+pub trait SpillSeal: fmt::Debug + Send + Sync {
+    /// Seals one block of a file. It can be opened in that place alone.
+    fn seal(&self, place: SpillPlace, text: &[u8]) -> Result<Vec<u8>>;
+
+    /// The text of a sealed block.
+    ///
+    /// # Errors
+    /// `state` where it was changed, or belongs to another place.
+    fn open(&self, place: SpillPlace, sealed: &[u8]) -> Result<Vec<u8>>;
+}
+
+/// Where a block lies.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct SpillPlace {
+    /// The file, as the room counts them.
+    pub file: u64,
+    /// The block in it.
+    pub block: u64,
+}
 
 /// Room on disk for transactions that are not whole yet: a folder, and a budget that all lines of the process share
 /// (`limits.spill`). Cheap to clone: every clone is the same room.
@@ -18,12 +40,30 @@ struct Room {
     dir: PathBuf,
     limit: u64,
     used: AtomicU64,
+    files: AtomicU64,
+    seal: Option<Arc<dyn SpillSeal>>,
 }
 
 impl SpillRoom {
     /// A room of at most `limit` bytes in `dir`, which whoever spills first makes, readable by its owner alone.
     pub fn new(dir: impl Into<PathBuf>, limit: u64) -> Self {
-        SpillRoom(Arc::new(Room { dir: dir.into(), limit, used: AtomicU64::new(0) }))
+        Self::sealed(dir, limit, None)
+    }
+
+    /// The same, where everything is sealed.
+    pub fn sealed(dir: impl Into<PathBuf>, limit: u64, seal: Option<Arc<dyn SpillSeal>>) -> Self {
+        let (used, files) = (AtomicU64::new(0), AtomicU64::new(0));
+        SpillRoom(Arc::new(Room { dir: dir.into(), limit, used, files, seal }))
+    }
+
+    /// What seals; `None`: nothing is sealed.
+    pub fn seal(&self) -> Option<&dyn SpillSeal> {
+        self.0.seal.as_deref()
+    }
+
+    /// The number of a new file.
+    pub fn next_file(&self) -> u64 {
+        self.0.files.fetch_add(1, Relaxed)
     }
 
     /// The folder.

@@ -24,10 +24,22 @@ pub struct LineState {
     pub resnapshot: Vec<TableId>,
     /// Tables of which it was told that they were altered, and of which nobody has decided anything yet.
     #[serde(default)]
-    pub altered: Vec<TableId>,
-    /// Those of which somebody decided that they go on as they are ([`super::Source::accept`]).
+    pub altered: Vec<Altered>,
+    /// Those of which somebody decided that they go on as they were told ([`super::Source::accept`]).
     #[serde(default)]
-    pub accepted: Vec<TableId>,
+    pub accepted: Vec<Altered>,
+}
+
+/// A table that was altered, and as what it was told.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Altered {
+    /// The source's table.
+    #[serde(flatten)]
+    pub table: TableId,
+    /// What was seen of it, in its connector's own words: a decision counts for that, and not for what is done to the table later.
+    /// Without it: for what it is when the decision is carried out.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub seen: Option<Arc<str>>,
 }
 
 impl LineState {
@@ -35,7 +47,9 @@ impl LineState {
     pub fn resume(&mut self) {
         self.lift_pause();
         let altered = std::mem::take(&mut self.altered);
-        add(&mut self.accepted, altered);
+        for table in altered {
+            replace(&mut self.accepted, table);
+        }
     }
 
     /// The line goes on. Of tables that were altered that decides nothing.
@@ -55,17 +69,31 @@ impl LineState {
         add(&mut self.detached, tables);
     }
 
-    /// It is told that this table was altered.
-    pub fn tell_altered(&mut self, table: TableId) {
-        add(&mut self.altered, vec![table]);
+    /// It is told that this table was altered: what was told last is what is decided of.
+    pub fn tell_altered(&mut self, table: Altered) {
+        replace(&mut self.altered, table);
     }
 
-    /// Tables whose alteration is nothing to be told any more: somebody decided, or they are read again as they are.
-    pub fn decided(&self) -> Vec<TableId> {
+    /// Tables whose alteration is nothing to be told any more: somebody decided, or they are read again, whatever they are.
+    pub fn decided(&self) -> Vec<Altered> {
         let mut decided = self.accepted.clone();
-        add(&mut decided, self.resnapshot.clone());
+        for table in &self.resnapshot {
+            replace(&mut decided, Altered { table: table.clone(), seen: None });
+        }
         decided
     }
+
+    /// What `done` told the line to do has been done; what it was told since stays.
+    pub fn done(&mut self, done: &LineState) {
+        self.resnapshot.retain(|table| !done.resnapshot.contains(table));
+        self.accepted.retain(|table| !done.accepted.contains(table));
+        self.altered.retain(|table| !done.altered.contains(table));
+    }
+}
+
+fn replace(tables: &mut Vec<Altered>, table: Altered) {
+    tables.retain(|known| known.table != table.table);
+    tables.push(table);
 }
 
 fn add(tables: &mut Vec<TableId>, more: Vec<TableId>) {

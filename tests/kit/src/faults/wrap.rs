@@ -6,8 +6,9 @@ use std::sync::Arc;
 use async_trait::async_trait;
 use bytes::Bytes;
 use sluice_types::ports::{
-    Capabilities, ChunkReader, Discovered, Endpoint, Lag, LineContext, LineState, ParkedKey, PluginVersion,
-    Read, ReadLimits, Readers, Retained, Sink, SinkTx, Source, StateStore, StreamStart, TargetTable, Written,
+    Altered, Capabilities, ChunkReader, Discovered, Endpoint, Lag, LineContext, LineState, ParkedKey,
+    PluginVersion, Read, ReadLimits, Readers, Retained, Sink, SinkTx, Source, StateStore, StreamStart,
+    TargetTable, Written,
 };
 use sluice_types::{
     Checkpoint, Chunk, Conflict, ConflictCount, ConflictId, DeadLetter, DeadLetterId, Digest, Error,
@@ -121,7 +122,7 @@ impl Source for Faulty<Box<dyn Source>> {
         scripted(&*self.script, Call::Schemas, self.inner.schemas(tables)).await
     }
 
-    async fn accept(&mut self, tables: &[TableId]) -> Result<()> {
+    async fn accept(&mut self, tables: &[Altered]) -> Result<()> {
         self.inner.accept(tables).await
     }
 

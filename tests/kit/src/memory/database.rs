@@ -96,7 +96,7 @@ pub(super) struct Core {
     /// Whose changes go into the log.
     pub(super) captured: BTreeSet<TableId>,
     /// Tables whose rows have got other values than the log tells, until that is accepted.
-    pub(super) altered: BTreeSet<TableId>,
+    pub(super) altered: BTreeMap<TableId, u64>,
     /// Up to where each line has confirmed.
     pub(super) marks: BTreeMap<PipelineId, u64>,
     pub(super) checkpoints: BTreeMap<PipelineId, Checkpoint>,
@@ -130,7 +130,7 @@ impl Database {
             open: BTreeSet::new(),
             next_xid: 1,
             captured: BTreeSet::new(),
-            altered: BTreeSet::new(),
+            altered: BTreeMap::new(),
             marks: BTreeMap::new(),
             checkpoints: BTreeMap::new(),
             history: BTreeMap::new(),
@@ -249,7 +249,7 @@ impl Database {
 
     /// A table is altered in a way that is not in the log: lines are told, and refuse it until somebody accepts it.
     pub fn alter(&self, table: &TableId) {
-        self.core().altered.insert(table.clone());
+        *self.core().altered.entry(table.clone()).or_default() += 1;
         self.shared.stirred.send_modify(|count| *count += 1);
     }
 

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use async_trait::async_trait;
-use sluice_types::ports::{ChunkReader, Lag, Read, ReadLimits, Source, StreamStart};
+use sluice_types::ports::{Altered, ChunkReader, Lag, Read, ReadLimits, Source, StreamStart};
 use sluice_types::{
     Batch, Chunk, Error, ErrorKind, Event, Key, KeyRange, Mark, PipelineId, Position, Result, Row, TableId,
     TableSchema, Transaction,
@@ -106,8 +106,10 @@ impl MemorySource {
 impl Core {
     /// Refuses tables that were altered and are not accepted yet.
     fn unaltered<'a>(&self, mut tables: impl Iterator<Item = &'a TableId>) -> Result<()> {
-        match tables.find(|table| self.altered.contains(*table)) {
-            Some(table) => Err(Error::new(ErrorKind::SchemaChanged, "the table was altered").at_table(table)),
+        match tables.find_map(|table| self.altered.get_key_value(table)) {
+            Some((table, times)) => Err(Error::new(ErrorKind::SchemaChanged, "the table was altered")
+                .at_table(table)
+                .seen_as(times.to_string())),
             None => Ok(()),
         }
     }
@@ -163,9 +165,14 @@ impl Source for MemorySource {
         self.ask(|core| tables.iter().map(|name| schema(core, name)).collect())
     }
 
-    async fn accept(&mut self, tables: &[TableId]) -> Result<()> {
+    async fn accept(&mut self, tables: &[Altered]) -> Result<()> {
         self.ask(|core| {
-            core.altered.retain(|table| !tables.contains(table));
+            for Altered { table, seen } in tables {
+                let now = core.altered.get(table).map(u64::to_string);
+                if seen.is_none() || seen.as_deref() == now.as_deref() {
+                    core.altered.remove(table);
+                }
+            }
             Ok(())
         })
     }

@@ -11,7 +11,7 @@ use serde::{Deserialize, Serialize};
 use sluice_types::{Error, ErrorKind, Result, TableId, Visibility};
 use tokio_postgres::{Row, ToStatement};
 
-use super::{Keep, altered};
+use super::{Keep, altered, meanwhile};
 use crate::config::Server;
 use crate::connection::Session;
 use crate::delivered::visibility;
@@ -154,9 +154,7 @@ impl Publication {
             memory.publication = self.identity;
         }
         for (name, oid, seen) in added {
-            let member = self.members.get(oid).ok_or_else(|| {
-                Error::new(ErrorKind::Busy, "the publication was altered while the line was starting")
-            })?;
+            let member = self.members.get(oid).ok_or_else(meanwhile)?;
             memory.tables.insert(name.clone(), {
                 let seen = Some(seen.clone());
                 Captured { oid: *oid, member: *member, anew: None, seen }
@@ -227,16 +225,36 @@ impl Keep<'_> {
         const END: &str = "SELECT pg_catalog.pg_current_wal_insert_lsn()::text";
         let failed = self.failed("the end of the log can't be read");
         let at: String = self.session.query_one(END, &[]).await.map_err(failed)?.get(0);
-        let (_, mut memory) =
-            self.publication().await?.and_then(Publication::remembered).ok_or_else(publication_altered)?;
-        for table in schema::load(self.server, self.session, tables).await?.into_iter().flatten() {
-            if let Some(captured) = memory.tables.get_mut(&table.id.to_string()) {
-                captured.anew = Some(Anew { at: at.clone(), shape: table.shape() });
-                captured.seen = Some(table.seen.clone());
+        let found = schema::load(self.server, self.session, tables).await?;
+        let memory = self.rewrite(|_, memory| {
+            for table in found.into_iter().flatten() {
+                if let Some(captured) = memory.tables.get_mut(&table.id.to_string()) {
+                    captured.anew = Some(Anew { at: at.clone(), shape: table.shape() });
+                    captured.seen = Some(table.seen);
+                }
             }
-        }
-        self.remember(&memory).await?;
-        Ok(memory.capture())
+        });
+        Ok(memory.await?.ok_or_else(publication_altered)?.capture())
+    }
+
+    /// Changes what is remembered, as it is by now: another session of the line may have remembered something else. `None`: nothing is.
+    pub(super) async fn rewrite(
+        &self,
+        change: impl FnOnce(&Publication, &mut Memory),
+    ) -> Result<Option<Memory>> {
+        self.transaction(async {
+            let Some((publication, mut memory)) = self.publication().await?.and_then(Publication::remembered)
+            else {
+                return Ok(None);
+            };
+            let before = memory.clone();
+            change(&publication, &mut memory);
+            if memory != before {
+                self.run(&self.comment(&memory)?, CHANGE).await?;
+            }
+            Ok(Some(memory))
+        })
+        .await
     }
 
     pub(super) fn comment(&self, memory: &Memory) -> Result<String> {
@@ -246,19 +264,24 @@ impl Keep<'_> {
         Ok(format!("COMMENT ON PUBLICATION {} IS {};", quote(self.name), literal(&text)))
     }
 
-    /// Alters the publication and remembers it, both or neither.
+    /// Alters the publication and remembers it, both or neither. `before` is what was remembered when this was decided; `None`: nothing
+    /// that counts.
     pub(super) async fn change(
         &self,
         sql: &str,
+        before: Option<&Memory>,
         memory: &mut Memory,
         added: &[(String, u32, Seen)],
     ) -> Result<()> {
         self.transaction(async {
+            if let Some(before) = before {
+                let known = self.publication().await?.and_then(Publication::remembered);
+                if known.is_none_or(|(_, known)| known != *before) {
+                    return Err(meanwhile());
+                }
+            }
             self.run(sql, CHANGE).await?;
-            let publication = self.publication().await?;
-            let gone =
-                || Error::new(ErrorKind::Busy, "the publication was dropped while the line was starting");
-            publication.ok_or_else(gone)?.remember_in(memory, added)?;
+            self.publication().await?.ok_or_else(meanwhile)?.remember_in(memory, added)?;
             self.run(&self.comment(memory)?, CHANGE).await
         })
         .await
@@ -277,7 +300,7 @@ impl Keep<'_> {
             let Some(now) = found.get(&captured.oid) else { continue };
             let before = captured.clone();
             if !captured.take(now) {
-                return Err(altered(table));
+                return Err(altered(table, Some(now)));
             }
             if *captured != before {
                 moved.push((table.to_string(), before, captured.clone()));
@@ -286,17 +309,12 @@ impl Keep<'_> {
         if moved.is_empty() {
             return Ok(());
         }
-        self.transaction(async {
-            // As it is by now: another session of the line may have remembered something else.
-            let Some((_, mut memory)) = self.publication().await?.and_then(Publication::remembered) else {
-                return Ok(());
-            };
+        self.rewrite(|_, memory| {
             for (name, before, now) in moved {
                 if let Some(known) = memory.tables.get_mut(&name).filter(|known| **known == before) {
                     *known = now;
                 }
             }
-            self.run(&self.comment(&memory)?, CHANGE).await
         })
         .await?;
         capture.tables = tables;
@@ -304,10 +322,14 @@ impl Keep<'_> {
     }
 
     /// All of it or nothing, and nobody else of this line's at the same time.
-    async fn transaction(&self, work: impl Future<Output = Result<()>>) -> Result<()> {
-        self.run(&format!("BEGIN ISOLATION LEVEL READ COMMITTED; {}", self.lock()), CHANGE).await?;
-        match work.await {
-            Ok(()) => self.run("COMMIT", CHANGE).await,
+    async fn transaction<T>(&self, work: impl Future<Output = Result<T>>) -> Result<T> {
+        let begin = format!("BEGIN ISOLATION LEVEL READ COMMITTED; {}", self.lock());
+        let done = match self.run(&begin, CHANGE).await {
+            Ok(()) => work.await,
+            Err(error) => Err(error),
+        };
+        match done {
+            Ok(done) => self.run("COMMIT", CHANGE).await.map(|()| done),
             Err(error) => {
                 // A session that can't even do this is of no use to anybody.
                 drop(self.run("ROLLBACK", CHANGE).await);
@@ -317,9 +339,9 @@ impl Keep<'_> {
     }
 
     /// Whoever writes what is remembered of the publication holds this until its transaction ends.
-    pub(super) fn lock(&self) -> String {
+    fn lock(&self) -> String {
         format!(
-            "SELECT pg_catalog.pg_advisory_xact_lock(pg_catalog.hashtextextended({}, 0));",
+            "SET LOCAL lock_timeout = '60s'; SELECT pg_catalog.pg_advisory_xact_lock(pg_catalog.hashtextextended({}, 0));",
             literal(self.name)
         )
     }

@@ -28,7 +28,7 @@ async fn rows_of_a_retyped_column_are_left_out_once_the_table_is_read_anew() {
     for _ in 0..2 {
         let mut refused = Follow::resume(&place, "p", &["t"], Some(at.clone())).await.unwrap();
         let error = refused.try_events().await.unwrap_err();
-        assert_eq!(error.kind(), ErrorKind::SchemaChanged, "{error}");
+        assert_eq!(error.kind(), ErrorKind::CaptureBroken, "{error}");
     }
     let mut anew = Follow::anew(&place, &["t"], at.clone()).await.unwrap();
     assert_eq!(anew.chunk().await.rows.len(), 3, "what is left out is in every chunk");
@@ -44,13 +44,13 @@ async fn rows_of_a_retyped_column_are_left_out_once_the_table_is_read_anew() {
     place.sql("ALTER TABLE t ALTER a TYPE int USING 6");
     Follow::accepted(&place, &["t"]).await;
     let mut refused = Follow::resume(&place, "p", &["t"], Some(at.clone())).await.unwrap();
-    assert_eq!(refused.try_events().await.unwrap_err().kind(), ErrorKind::SchemaChanged);
+    assert_eq!(refused.try_events().await.unwrap_err().kind(), ErrorKind::CaptureBroken);
     drop(refused);
     // Nor what was made before, when the table has changed once more since it was read.
     place.sql("ALTER TABLE t ALTER a TYPE text");
     Follow::accepted(&place, &["t"]).await;
     let mut refused = Follow::resume(&place, "p", &["t"], Some(at.clone())).await.unwrap();
-    assert_eq!(refused.try_events().await.unwrap_err().kind(), ErrorKind::SchemaChanged);
+    assert_eq!(refused.try_events().await.unwrap_err().kind(), ErrorKind::CaptureBroken);
     drop(refused);
     let mut anew = Follow::anew(&place, &["t"], at).await.unwrap();
     assert_eq!(events(&mut anew).await.last().map(String::as_str), Some("insert >4,later"));
@@ -73,7 +73,7 @@ async fn a_streamed_transaction_and_an_identity_of_before_are_left_out_too() {
     place.sql("INSERT INTO t VALUES (0, 5000, 'new')");
     Follow::accepted(&place, &["t", "u"]).await;
     let mut refused = Follow::resume(&place, "p", &["t", "u"], Some(at.clone())).await.unwrap();
-    assert_eq!(refused.try_events().await.unwrap_err().kind(), ErrorKind::SchemaChanged);
+    assert_eq!(refused.try_events().await.unwrap_err().kind(), ErrorKind::CaptureBroken);
     drop(refused);
     let mut anew = Follow::anew(&place, &["t", "u"], at).await.unwrap();
     assert_eq!(events(&mut anew).await, ["insert >1", "insert >0,5000,new"]);
@@ -108,6 +108,23 @@ async fn whatever_gives_rows_other_values_is_told_when_the_line_starts() {
         Follow::accepted(&place, &["t"]).await;
         Follow::resume(&place, "p", &["t"], None).await.unwrap_or_else(|error| panic!("{altered}: {error}"));
     }
+}
+
+/// What is done to a table after it was told is for somebody to hear, too.
+#[tokio::test(flavor = "multi_thread")]
+async fn what_was_told_is_what_is_decided_of() {
+    let place = Place::start();
+    place.sql("CREATE TABLE t(id int PRIMARY KEY, c text, n int); INSERT INTO t VALUES (1, 'x', 7)");
+    drop(Follow::start(&place, &["t"]).await);
+    place.sql("ALTER TABLE t ALTER n TYPE bigint");
+    let told = Follow::told(&place, &["t"]).await;
+    place.sql("ALTER TABLE t ALTER c TYPE text USING upper(c)");
+    Follow::decide(&place, told).await;
+    let told = Follow::told(&place, &["t"]).await;
+    // That changes nothing which somebody would have to hear of.
+    place.sql("VACUUM FULL t");
+    Follow::decide(&place, told).await;
+    Follow::resume(&place, "p", &["t"], None).await.unwrap();
 }
 
 /// What was told is not forgotten by what somebody does about another table, nor by taking a table's capture away.

@@ -3,9 +3,9 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use sluice_types::ports::{Endpoint, Read, ReadLimits, Source, StreamStart};
+use sluice_types::ports::{Altered, Endpoint, Read, ReadLimits, Source, StreamStart};
 use sluice_types::{
-    Chunk, Error, Event, KeyRange, Position, Result, TableId, TableSchema, Transaction, Value,
+    Chunk, Error, ErrorKind, Event, KeyRange, Position, Result, TableId, TableSchema, Transaction, Value,
 };
 
 use crate::harness::{Place, line};
@@ -36,24 +36,33 @@ impl Follow {
     }
 
     /// A line that finds its tables altered says so, however often it is started.
-    pub async fn told(place: &Place, tables: &[&str]) {
+    pub async fn told(place: &Place, tables: &[&str]) -> Altered {
+        let mut told = None;
         for _ in 0..2 {
-            let told = Self::resume(place, "p", tables, None).await.err();
-            let told = told.map(|error| error.kind());
-            assert_eq!(told, Some(sluice_types::ErrorKind::SchemaChanged), "nobody was told");
+            let error = Self::resume(place, "p", tables, None).await.err().expect("nobody was told");
+            assert_eq!(error.kind(), ErrorKind::SchemaChanged, "{error}");
+            assert!(error.seen().is_some(), "{error}");
+            told = error.place().table.clone().map(|table| Altered { table, seen: error.seen().cloned() });
         }
+        told.expect("of a table")
     }
 
     /// And somebody decides that it goes on.
     pub async fn accepted(place: &Place, tables: &[&str]) {
-        Self::told(place, tables).await;
-        Self::accept(place, tables).await;
+        let told = Self::told(place, tables).await;
+        Self::decide(place, told).await;
     }
 
     /// These tables go on as they are.
     pub async fn accept(place: &Place, tables: &[&str]) {
-        let tables: Vec<TableId> = tables.iter().map(|name| TableId::new("", name)).collect();
-        place.endpoint().source(&line("p")).await.unwrap().accept(&tables).await.unwrap();
+        for name in tables {
+            Self::decide(place, Altered { table: TableId::new("", name), seen: None }).await;
+        }
+    }
+
+    /// A table goes on as it was told.
+    pub async fn decide(place: &Place, altered: Altered) {
+        place.endpoint().source(&line("p")).await.unwrap().accept(&[altered]).await.unwrap();
     }
 
     /// The same of a database that is configured otherwise.
