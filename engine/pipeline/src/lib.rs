@@ -28,6 +28,7 @@ mod supervisor;
 #[cfg(test)]
 mod testing;
 mod touched;
+mod waiting;
 
 pub use chain::POISON_EVENTS_MAX;
 pub use claim::TARGET_NOT_EMPTY;

@@ -20,6 +20,7 @@ use crate::postponed::{ATTEMPTS_MAX, POSTPONED_MAX};
 use crate::reread::RereadSize;
 use crate::spec::{OnError, OnErrorThen};
 use crate::status::Stats;
+use crate::waiting::{ROUNDS_MAX, Waiting, Waits};
 
 /// What writing needs to know, and remembers from batch to batch.
 pub(crate) struct Writer {
@@ -58,6 +59,8 @@ struct Writing<'a> {
     progress: &'a SnapshotProgress,
     poison: usize,
     outcome: Outcome,
+    /// What the rest of its transaction may make good.
+    waiting: Waiting,
 }
 
 /// Events to be written together.
@@ -134,7 +137,8 @@ impl Writer {
         let events = if keep_for_retry { work.events.clone() } else { std::mem::take(&mut work.events) };
         let poison = work.poison;
         let outcome = Outcome::default();
-        let mut writing = Writing { writer: self, work, feed, here, progress, poison, outcome };
+        let waiting = Waiting::default();
+        let mut writing = Writing { writer: self, work, feed, here, progress, poison, outcome, waiting };
         let ahead = match whole {
             Some(Ok(written)) => writing.written(Segment::new(events), written).await?,
             Some(Err(error)) => {
@@ -247,8 +251,14 @@ impl Writing<'_> {
 
     /// Writes segments, the last one first, and what comes of them.
     async fn write(&mut self, tx: &mut dyn SinkTx, mut ahead: Vec<Segment>, patient: bool) -> Result<()> {
-        while let Some(mut segment) = ahead.pop() {
+        loop {
+            let next = ahead.iter().rev().find_map(|next| next.events.first().or(next.asks.first()));
+            if self.waiting.is_over_at(next) {
+                ahead.extend(self.last_chance(tx, patient).await?);
+            }
+            let Some(mut segment) = ahead.pop() else { return Ok(()) };
             self.drop_parked(&mut segment)?;
+            self.hold_back(&mut segment);
             moved::split(&mut segment.events, self.here, self.outcome.high.as_ref());
             match write_whole(tx, &segment.events, self.is_settled(), patient).await? {
                 Ok(written) => ahead.extend(self.written(segment, written).await?),
@@ -258,7 +268,78 @@ impl Writing<'_> {
                 }
             }
         }
-        Ok(())
+    }
+
+    /// Events whose key has an earlier one that waits follow it.
+    fn hold_back(&mut self, segment: &mut Segment) {
+        let mut kept: Vec<Event> = Vec::with_capacity(segment.events.len());
+        for event in std::mem::take(&mut segment.events) {
+            if segment.gives_way || !self.waiting.holds(&event) {
+                kept.push(event);
+            } else {
+                self.waiting.follow(event, segment.wanted.clone(), belong);
+            }
+        }
+        segment.events = kept;
+    }
+
+    /// The rest of their transaction is written: those that wait are tried again, together and then one by one. What fails now has
+    /// nothing to wait for. Says what is to be written next, the first of it last.
+    async fn last_chance(&mut self, tx: &mut dyn SinkTx, patient: bool) -> Result<Vec<Segment>> {
+        let mut waiting = self.waiting.take();
+        let mut next = Vec::new();
+        let together = waiting.iter().flat_map(|waits| waits.events.iter().cloned()).collect();
+        if waiting.iter().all(|waits| waits.wanted.is_none())
+            && let Some(made) = self.try_again(tx, Segment::new(together), patient).await?.ok()
+        {
+            return Ok(made);
+        }
+        for _ in 0..ROUNDS_MAX {
+            let before = waiting.len();
+            // Order is kept per key.
+            let mut still = Waiting::default();
+            for mut waits in waiting {
+                if waits.events.iter().any(|event| still.holds(event)) {
+                    still.push(waits);
+                    continue;
+                }
+                let segment = Segment { wanted: waits.wanted.clone(), ..Segment::new(waits.events.clone()) };
+                match self.try_again(tx, segment, patient).await? {
+                    Ok(made) => next.extend(made.into_iter().rev()),
+                    Err(error) => {
+                        waits.error = Some(error);
+                        still.push(waits);
+                    }
+                }
+            }
+            waiting = still.take();
+            if waiting.is_empty() || waiting.len() == before {
+                break;
+            }
+        }
+        for Waits { events, wanted, error } in waiting {
+            match error {
+                Some(error) => self.condemned(events, wanted, error)?,
+                None => next.push(Segment { wanted, ..Segment::new(events) }),
+            }
+        }
+        next.reverse();
+        Ok(next)
+    }
+
+    async fn try_again(
+        &mut self,
+        tx: &mut dyn SinkTx,
+        segment: Segment,
+        patient: bool,
+    ) -> Result<Result<Vec<Segment>>> {
+        match write_whole(tx, &segment.events, self.is_settled(), patient).await? {
+            Ok(written) => Ok(Ok(self.written(segment, written).await?)),
+            Err(error) => {
+                tx.rollback_to_savepoint().await?;
+                Ok(Err(error))
+            }
+        }
     }
 
     /// A segment fails: smaller ones, the first of them last; or, if it is one event, its dead letter.
@@ -304,6 +385,16 @@ impl Writing<'_> {
         if error.kind().heals_by_others() && !self.is_settled() && self.postpone(&events) {
             return Ok(Some(Segment::giving_way(events)));
         }
+        if error.kind() == ErrorKind::Constraint {
+            self.waiting.push(Waits { events, wanted, error: Some(error) });
+            return Ok(None);
+        }
+        self.condemned(events, wanted, error)?;
+        Ok(None)
+    }
+
+    /// Nothing will make it good.
+    fn condemned(&mut self, events: Vec<Event>, wanted: Option<Vec<Event>>, error: Error) -> Result<()> {
         if self.writer.on_error.then == OnErrorThen::Pause {
             return Err(error);
         }
@@ -316,7 +407,7 @@ impl Writing<'_> {
                 self.condemn(&asking(event, wanted.clone()), reason(&error))?;
             }
         }
-        Ok(None)
+        Ok(())
     }
 
     /// Whether all rows of the target are of one moment, those of this work included.

@@ -7,7 +7,7 @@ use sluice_kit::memory::Options;
 use sluice_pipeline::{Ended, LargeTransactions, OnLarge, Phase, Until};
 use sluice_types::TableId;
 
-use crate::world::{World, insert, spec, until};
+use crate::world::{World, delete, insert, spec, until, update};
 
 /// Each child needs a parent with the same id, at the end of the transaction.
 fn family() -> World {
@@ -102,6 +102,29 @@ async fn an_event_of_a_whole_transaction_beside_pieces_is_a_dead_letter() {
     let mut whole = world.source.rows(&TableId::new("", "children"));
     whole.retain(|row| !bad(row));
     assert_eq!(world.target.rows(&TableId::new("", "children")), whole);
+}
+
+/// Events of one transaction that are looked at one by one, because one of them fails, don't stand in each other's way: what a child
+/// needs comes later.
+#[tokio::test(start_paused = true)]
+async fn of_a_whole_transaction_only_what_nothing_makes_good_is_a_dead_letter() {
+    let world = family();
+    world.synced().await;
+    world.source.run(&children_first(0..4, &[3])).unwrap();
+    // Later events of a child that waits keep their order, and follow one that nothing makes good.
+    let mut all = children_first(100..103, &[102]);
+    all.insert(3, update("children", 101, &[("v", "y".into())]));
+    all.insert(4, update("children", 102, &[("v", "y".into())]));
+    all.insert(5, delete("children", 100));
+    world.source.run(&all).unwrap();
+    world.source.run(&children_first(200..202, &[])).unwrap();
+    world.synced().await;
+    assert_eq!(world.codes(), ["constraint", "constraint", "parked"]);
+    let bad = |row: &sluice_types::Row| matches!(row.values()[0], sluice_types::Value::Int64(3 | 102));
+    let mut good = world.source.rows(&TableId::new("", "children"));
+    good.retain(|row| !bad(row));
+    assert_eq!(world.target.rows(&TableId::new("", "children")), good);
+    world.assert_equal("parents");
 }
 
 /// A part ends where the constraints hold, however much larger than the limit it becomes.
