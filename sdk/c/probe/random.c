@@ -139,12 +139,40 @@ static void spoil_once(const probe *probe, sl_wire_output *output, uint32_t rows
     }
 }
 
+/* Something else that is right, or nearly: what the host lets through has to be looked at, too. */
+static void change_once(const probe *probe, sl_wire_output *output, uint32_t rows) {
+    sl_wire_column *column = &output->columns.ptr[below((uint32_t)output->columns.len)];
+    switch (below(5)) {
+    case 0: column->state = (sl_contract_list_u8_t){noise(rows, 3), rows}; break;
+    case 1: { /* a column less */
+        *column = output->columns.ptr[--output->columns.len];
+        break;
+    }
+    case 2: output->routes = (sl_contract_list_u16_t){noise(rows * 2, 1), rows}; break;
+    case 3:
+        if (column->data.tag == SL_STRINGS) column->data.val.strings.data.ptr = noise(column->data.val.strings.data.len, 128);
+        else if (column->data.tag == SL_BLOBS) column->data.val.blobs.data.ptr = noise(column->data.val.blobs.data.len, 256);
+        else if (column->data.tag == SL_INTS) column->data.val.ints.ptr = noise(rows * 8, 256);
+        break;
+    default: {
+        sl_wire_reject *reject = output->rejects.ptr = sl_alloc(sizeof *reject);
+        size_t size = below(40);
+        *reject = (sl_wire_reject){below(rows), {below(2), below((uint32_t)probe->columns)}, {noise(size, 128), size}};
+        output->rejects.len = 1;
+    }
+    }
+}
+
 bool spoil_at_random(const probe *probe, const sl_wire_batch *batch, sl_wire_output *output, sl_string *error) {
     state = probe->seed;
     if (!below(40)) {
         size_t size = below(2000);
         *error = (sl_string){noise(size, below(2) ? 128 : 256), size};
         return false;
+    }
+    if (!below(3)) {
+        for (uint32_t times = 1 + below(3); times; times--) change_once(probe, output, batch->rows);
+        return true;
     }
     for (uint32_t times = 1 + below(4); times; times--) spoil_once(probe, output, batch->rows);
     return true;

@@ -118,12 +118,15 @@ static bool whole(sl_text text, bool *negative, uint64_t *value) {
     *negative = text.size && text.data[0] == '-';
     if (text.size && (text.data[0] == '-' || text.data[0] == '+')) text.data++, text.size--;
     if (!text.size) return false;
-    *value = 0;
+    uint64_t sum = 0;
     for (size_t i = 0; i < text.size; i++) {
-        if (text.data[i] < '0' || text.data[i] > '9') return false;
-        if (__builtin_mul_overflow(*value, (uint64_t)10, value)) return false;
-        if (__builtin_add_overflow(*value, (uint64_t)(text.data[i] - '0'), value)) return false;
+        uint64_t digit = (uint64_t)(unsigned char)text.data[i] - '0';
+        if (digit > 9) return false;
+        /* 64 bits have room for any 19 digits; multiplication that looks for overflow is slow here. */
+        if (i >= 19 && sum > (UINT64_MAX - digit) / 10) return false;
+        sum = sum * 10 + digit;
     }
+    *value = sum;
     return true;
 }
 

@@ -22,7 +22,8 @@ const BATCHES: usize = 300;
 
 /// The guests of this part, as if they came with the binary.
 static GUESTS: LazyLock<Vec<(&'static str, &'static [u8])>> =
-    LazyLock::new(|| ["bench-columns", "bench-rows"].map(|name| (name, sluice_guests::guest(name))).to_vec());
+    LazyLock::new(|| NAMES.map(|name| (name, sluice_guests::guest(name))).to_vec());
+const NAMES: [&str; 4] = ["bench-columns", "bench-rows", "bench-columns-c", "bench-rows-c"];
 
 /// The boundary part.
 pub fn run(table: &mut Table) {
@@ -81,6 +82,12 @@ pub fn run(table: &mut Table) {
     table.add("boundary", "one Rust plugin / native closure", one / native, "x", Limit::Most(4.0), "");
     let rows = through(&["bench-rows"]);
     table.show("boundary", "one Rust plugin, row interface", rows, "ns/event");
+    for (name, what, most) in [
+        ("bench-columns-c", "one C plugin, column interface", 200.0),
+        ("bench-rows-c", "one C plugin, row interface", 400.0),
+    ] {
+        table.add("boundary", what, through(&[name]), "ns/event", Limit::Most(most), "the same work");
+    }
     table.show(
         "boundary",
         "chain of three",

@@ -35,6 +35,18 @@ const NONSENSE: [&str; 23] = [
     "reject-unknown-column",
 ];
 
+/// Answers that only a language without types and checks can give: they break the canonical ABI itself.
+const NONSENSE_OF_BYTES: [&str; 8] = [
+    "invalid-utf8",
+    "invalid-utf8-message",
+    "length-beyond-memory",
+    "pointer-beyond-memory",
+    "unaligned-list",
+    "unknown-case",
+    "unknown-option",
+    "endless-list",
+];
+
 fn limits() -> StepLimits {
     // A Python guest starts with 14 MiB, and takes its time on a machine that has much to do.
     StepLimits { memory: 64 << 20, batch_ms: 600, output: 4 << 20, value: 1 << 20 }
@@ -134,6 +146,15 @@ async fn nonsense_is_told_apart_from_rows() {
             let (kind, text, _) = poisoned(&host, &format!("\"{action}\"")).await;
             assert_eq!(kind, ErrorKind::PluginOutput, "{language}, {action}: {text}");
         }
+    }
+}
+
+#[tokio::test]
+async fn bytes_that_are_no_answer_are_told_apart_from_rows() {
+    let host = TestHost::in_language("c").await;
+    for action in NONSENSE_OF_BYTES {
+        let (kind, text, _) = poisoned(&host, &format!("\"{action}\"")).await;
+        assert_eq!(kind, ErrorKind::PluginOutput, "{action}: {text}");
     }
 }
 

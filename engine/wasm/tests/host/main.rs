@@ -6,6 +6,7 @@ mod hosted;
 mod languages;
 mod limits;
 mod plans;
+mod random;
 mod shapes;
 mod support;
 mod swaps;

@@ -50,6 +50,12 @@ impl TestHost {
         hosts
     }
 
+    /// One whose probe is in this language, for what only that language can do.
+    pub async fn in_language(language: &'static str) -> TestHost {
+        let (state, folder) = (Arc::new(State::new("test")), Arc::new(tempfile::tempdir().unwrap()));
+        TestHost::speaking(language, state, folder, cache(), Compiler::InProcess).await
+    }
+
     /// What the probe is written in; also told to whoever reads why a test failed.
     pub fn language(&self) -> &'static str {
         println!("the probe is in {}", self.language);

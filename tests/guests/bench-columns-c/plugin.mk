@@ -1,0 +1,2 @@
+name = bench-columns-c
+version = 0.1.0

@@ -1,0 +1,2 @@
+name = bench-rows-c
+version = 0.1.0

@@ -1,0 +1,2 @@
+name = hosted-c
+version = 0.1.0
