@@ -119,6 +119,7 @@ void sl_drop(sl_table *table, sl_config *name);                         /* moves
 /* What a written column is computed from, where that isn't everything that is read. Keys and lineage rest on it: leave nothing out. */
 void sl_computed_from(sl_table *table, sl_col written, const sl_col *columns, size_t count);
 void sl_never_null(sl_table *table, sl_col written);
+void sl_native(sl_table *table, sl_col written, const char *native);    /* the source's own type name, for a target of the same kind */
 void sl_not_deterministic(sl_table *table, sl_col written);             /* no key or route may rest on it */
 uint16_t sl_route(sl_table *table, const char *name);                   /* a further target, for sl_send_to */
 void sl_selects(sl_table *table);                                       /* images may be dropped or copied */
@@ -129,11 +130,15 @@ void sl_skip(sl_table *table);                                          /* not i
 void sl_mistake(sl_table *table, sl_config *at, const char *format, ...) __attribute__((format(printf, 3, 4)));
 #define SL_F(text) (int)(text).size, (text).data
 
+/* What the table is. Texts live as long as it is open. */
 sl_text sl_table_name(const sl_table *table);
 sl_text sl_table_schema(const sl_table *table);                         /* empty where the database has none */
 size_t sl_column_count(const sl_table *table);
 sl_text sl_column_name(const sl_table *table, size_t column);
 sl_type sl_column_type(const sl_table *table, size_t column);
+sl_text sl_column_native(const sl_table *table, size_t column);         /* the source's own type name */
+bool sl_column_is_key(const sl_table *table, size_t column);
+bool sl_column_is_nullable(const sl_table *table, size_t column);
 const char *sl_type_word(sl_type type);                                 /* the contract's word for it */
 void *sl_table_alloc(sl_table *table, size_t size);                     /* zeroed; lives as long as the table is open */
 

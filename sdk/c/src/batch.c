@@ -29,8 +29,11 @@ void sl_batch_start(sl_batch *batch, const sl_opened *opened, const sl_wire_batc
     batch->views = sl_take(&sl_call, (from->columns.len + 1) * sizeof *batch->views, 16);
     batch->views[0] = (sl_view){.shape = SL_NO_SHAPE};
     for (size_t i = 0; i < from->columns.len; i++) {
-        batch->views[i + 1] = view_of(&from->columns.ptr[i]);
-        if (from->columns.ptr[i].data.tag == SL_STRINGS && !batch->views[i + 1].offsets) sl_panic("text came joined");
+        const sl_wire_column *column = &from->columns.ptr[i];
+        batch->views[i + 1] = view_of(column);
+        static uint32_t none[1];
+        if (from->rows == 0) batch->views[i + 1].offsets = none;
+        else if (column->data.tag == SL_STRINGS && column->data.val.strings.offsets.len == 0) sl_panic("text came joined");
     }
 }
 

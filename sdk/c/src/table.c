@@ -45,11 +45,27 @@ void *sl_push(sl_arena *arena, sl_list *list, size_t size) {
     return memset((uint8_t *)list->items + list->count++ * size, 0, size);
 }
 
+static sl_text own(sl_table *table, sl_text text) {
+    char *copy = sl_take(table->arena, text.size, 1);
+    if (text.size) memcpy(copy, text.data, text.size);
+    return (sl_text){copy, text.size};
+}
+
+static void keep(sl_table *table, sl_string *text) { *text = sl_wire(own(table, sl_from_wire(*text))); }
+
 void sl_table_start(sl_table *table, sl_arena *arena, const sl_table_info *info) {
     memset(table, 0, sizeof *table);
     table->arena = arena;
-    table->info = info;
     table->plan.before_images = true;
+    /* What the host gave is gone after the call; a plugin may keep names as long as the table is open. */
+    sl_table_info *kept = sl_take(arena, sizeof *kept, 16);
+    *kept = *info;
+    keep(table, &kept->database), keep(table, &kept->kind), keep(table, &kept->schema), keep(table, &kept->name);
+    size_t size = info->columns.len * sizeof *kept->columns.ptr;
+    kept->columns.ptr = sl_take(arena, size, 16);
+    if (size) memcpy(kept->columns.ptr, info->columns.ptr, size);
+    for (size_t i = 0; i < info->columns.len; i++) keep(table, &kept->columns.ptr[i].name), keep(table, &kept->columns.ptr[i].native);
+    table->info = kept;
 }
 
 sl_text sl_table_name(const sl_table *table) { return sl_from_wire(table->info->name); }
@@ -57,6 +73,9 @@ sl_text sl_table_schema(const sl_table *table) { return sl_from_wire(table->info
 size_t sl_column_count(const sl_table *table) { return table->info->columns.len; }
 sl_text sl_column_name(const sl_table *table, size_t column) { return sl_from_wire(table->info->columns.ptr[column].name); }
 sl_type sl_column_type(const sl_table *table, size_t column) { return (sl_type)table->info->columns.ptr[column].type; }
+sl_text sl_column_native(const sl_table *table, size_t column) { return sl_from_wire(table->info->columns.ptr[column].native); }
+bool sl_column_is_key(const sl_table *table, size_t column) { return table->info->columns.ptr[column].key; }
+bool sl_column_is_nullable(const sl_table *table, size_t column) { return table->info->columns.ptr[column].nullable; }
 void *sl_table_alloc(sl_table *table, size_t size) { return sl_take_zeroed(table->arena, size); }
 
 static void mistake_at(sl_table *table, sl_text path, sl_text message) {
@@ -71,12 +90,6 @@ void sl_mistake(sl_table *table, sl_config *at, const char *format, ...) {
     sl_text message = sl_vformat(table->arena, format, arguments);
     va_end(arguments);
     mistake_at(table, sl_pointer_to(table->arena, at), message);
-}
-
-static sl_text own(sl_table *table, sl_text text) {
-    char *copy = sl_take(table->arena, text.size, 1);
-    if (text.size) memcpy(copy, text.data, text.size);
-    return (sl_text){copy, text.size};
 }
 
 /* A column's number; -1: it isn't there, which has been told, with the nearest name. */
@@ -114,7 +127,7 @@ static sl_column *read_column(sl_table *table, sl_config *name) {
     column->read = (uint16_t)(at + 1);
     column->index = (uint32_t)index;
     column->type = sl_column_type(table, (size_t)index);
-    column->name = own(table, name->text);
+    column->name = sl_column_name(table, (size_t)index);
     return column;
 }
 
@@ -133,9 +146,8 @@ static sl_col write_column(sl_table *table, sl_config *name, sl_column *column, 
     write->was = column->type;
     write->written.index = column->index;
     write->written.column = *info;
-    write->written.column.name = sl_wire(column->name);
     write->written.column.type = (uint8_t)type;
-    write->written.column.native = sl_wire(type == column->type ? own(table, sl_from_wire(info->native)) : (sl_text){"", 0});
+    if (type != column->type) write->written.column.native = (sl_string){NULL, 0};
     write->written.deterministic = true;
     column->write = (uint16_t)table->writes.count;
     return column;
@@ -201,6 +213,11 @@ void sl_computed_from(sl_table *table, sl_col written, const sl_col *columns, si
 void sl_never_null(sl_table *table, sl_col written) {
     sl_write *write = write_of(table, written);
     if (write) write->written.column.nullable = false;
+}
+
+void sl_native(sl_table *table, sl_col written, const char *native) {
+    sl_write *write = write_of(table, written);
+    if (write) write->written.column.native = sl_wire(own(table, sl_text_of(native)));
 }
 
 void sl_not_deterministic(sl_table *table, sl_col written) {

@@ -34,6 +34,7 @@ void json_tests(void);
 void text_tests(void);
 void open_tests(void);
 void row_tests(void);
+void batch_tests(void);
 
 /* What the tested plugin does: set by a test. */
 extern void (*on_open)(sl_table *table, sl_config *config);

@@ -42,6 +42,7 @@ int main(void) {
     text_tests();
     open_tests();
     row_tests();
+    batch_tests();
     sl_close_table(1);
     sl_give_back(&sl_call);
     printf("%d passed, %d failed\n", checks - failures, failures);
