@@ -22,8 +22,23 @@ const BATCHES: usize = 300;
 
 /// The guests of this part, as if they came with the binary.
 static GUESTS: LazyLock<Vec<(&'static str, &'static [u8])>> =
-    LazyLock::new(|| NAMES.map(|name| (name, sluice_guests::guest(name))).to_vec());
-const NAMES: [&str; 4] = ["bench-columns", "bench-rows", "bench-columns-c", "bench-rows-c"];
+    LazyLock::new(|| sluice_guests::names().filter(is_ours).map(|name| (name, sluice_guests::guest(name))).collect());
+
+/// The same work in every language, by whole columns and row by row: the guest, and what it may take per event.
+const LANGUAGES: [(&str, &str, f64); 8] = [
+    ("bench-columns", "one Rust plugin, column interface", 190.0),
+    ("bench-rows", "one Rust plugin, row interface", 320.0),
+    ("bench-columns-c", "one C plugin, column interface", 200.0),
+    ("bench-rows-c", "one C plugin, row interface", 400.0),
+    ("bench-columns-python", "one Python plugin, column interface", 3500.0),
+    ("bench-rows-python", "one Python plugin, row interface", 5000.0),
+    ("bench-columns-javascript", "one JavaScript plugin, column interface", 4000.0),
+    ("bench-rows-javascript", "one JavaScript plugin, row interface", 6500.0),
+];
+
+fn is_ours(name: &&str) -> bool {
+    LANGUAGES.iter().any(|(guest, ..)| guest == name)
+}
 
 /// The boundary part.
 pub fn run(table: &mut Table) {
@@ -70,23 +85,12 @@ pub fn run(table: &mut Table) {
             done.events
         })
     };
-    let one = through(&["bench-columns"]);
-    table.add(
-        "boundary",
-        "one Rust plugin, column interface",
-        one,
-        "ns/event",
-        Limit::Most(190.0),
-        "lowercases text, parses an integer",
-    );
-    table.add("boundary", "one Rust plugin / native closure", one / native, "x", Limit::Most(4.0), "");
-    let rows = through(&["bench-rows"]);
-    table.show("boundary", "one Rust plugin, row interface", rows, "ns/event");
-    for (name, what, most) in [
-        ("bench-columns-c", "one C plugin, column interface", 200.0),
-        ("bench-rows-c", "one C plugin, row interface", 400.0),
-    ] {
-        table.add("boundary", what, through(&[name]), "ns/event", Limit::Most(most), "the same work");
+    for (guest, what, most) in LANGUAGES {
+        let figure = through(&[guest]);
+        table.add("boundary", what, figure, "ns/event", Limit::Most(most), "lowercases text, parses an integer");
+        if guest == "bench-columns" {
+            table.add("boundary", "one Rust plugin / native closure", figure / native, "x", Limit::Most(4.0), "");
+        }
     }
     table.show(
         "boundary",

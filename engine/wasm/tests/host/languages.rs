@@ -9,6 +9,7 @@ use sluice_guests::{folder, guest, languages, names};
 use sluice_types::ports::Swapped;
 use sluice_types::{Change, Digest, Value};
 use sluice_wasm::StepSpec;
+use tokio::sync::watch;
 
 use crate::support::{Line, TestHost, insert, people, spec};
 use crate::swaps::boundary;
@@ -65,6 +66,12 @@ async fn batch(line: &mut Line) -> Writer {
     (line.transform.versions()["swapped"], versions.remove(0))
 }
 
+/// Some further batches.
+async fn some(counted: &mut watch::Receiver<u64>) {
+    let upto = *counted.borrow() + 5;
+    counted.wait_for(|count| *count >= upto).await.expect("the load goes on");
+}
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn swapped_under_load_each_row_is_of_one_version() {
     for host in TestHost::every_language().await {
@@ -81,6 +88,7 @@ async fn swapped_under_load_each_row_is_of_one_version() {
         let mut line = host.open(&people(), steps("one")).await.unwrap();
         let chains = line.chains.clone();
         let stop = Arc::new(AtomicBool::new(false));
+        let (count, mut counted) = watch::channel(0);
         let load = tokio::spawn({
             let stop = stop.clone();
             async move {
@@ -94,20 +102,21 @@ async fn swapped_under_load_each_row_is_of_one_version() {
                     if writers.last() != Some(&writer) {
                         writers.push(writer);
                     }
+                    count.send_modify(|count| *count += 1);
                 }
                 (writers, pause)
             }
         });
         // By file, by configuration, and back.
         let mut expected = vec![(Digest::of(first), "one".to_string())];
+        some(&mut counted).await;
         for (bytes, version) in [(&second[..], "two"), (first, "three"), (&second[..], "four")] {
             host.put("swapped", bytes);
             let report = host.host.swap("swapped", false).await.unwrap();
             assert_eq!(report.outcome, Swapped::Promoted, "{language}: {report:?}");
-            // Some batches by each.
-            tokio::time::sleep(Duration::from_millis(300)).await;
+            some(&mut counted).await;
             chains.reconfigure(spec(steps(version))).await.unwrap();
-            tokio::time::sleep(Duration::from_millis(300)).await;
+            some(&mut counted).await;
             let before = expected.last().unwrap().1.clone();
             expected.extend([(Digest::of(bytes), before), (Digest::of(bytes), version.to_string())]);
         }
