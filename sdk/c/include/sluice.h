@@ -181,7 +181,7 @@ struct sl_json {
 /* Reads JSON as RFC 8259 has it, and nothing else. NULL: it is none, and `*why` (if not NULL) says why and where. Lives until the batch is answered. */
 const sl_json *sl_json_parse(sl_text text, const char **why);
 const sl_json *sl_json_get(const sl_json *mapping, const char *key);    /* the last of that key; kind SL_JSON_MISSING if there is none */
-const sl_json *sl_json_item(const sl_json *list, size_t at);
+const sl_json *sl_json_item(const sl_json *list, size_t at);            /* walks there: for all parts follow `first` and `next` */
 bool sl_json_int(const sl_json *number, int64_t *value);                /* false: not a number, not whole, or no room */
 bool sl_json_double(const sl_json *number, double *value);
 
