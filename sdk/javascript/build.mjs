@@ -6,6 +6,8 @@ import path from "node:path";
 import { fileURLToPath } from "node:url";
 
 const HOSTED = ["crypto", "log"];
+/** What the component starts from, as source maps call it. */
+const START = "sluice-start.js";
 const ENTRIES = ["plugin.js", "plugin.mjs", "plugin.ts"];
 
 const [folder, wit, tools, work] = process.argv.slice(2).map((argument) => path.resolve(argument));
@@ -57,7 +59,7 @@ async function bundle({ name, version, entry }) {
     `export const transformer = made(module.default, ${JSON.stringify(name)}, ${JSON.stringify(version)});`,
   ].join("\n");
   const options = {
-    stdin: { contents: start, resolveDir: folder, sourcefile: "start.js" }, bundle: true, write: false, outfile: path.join(work, "plugin.js"), format: "esm", platform: "neutral",
+    stdin: { contents: start, resolveDir: folder, sourcefile: START }, bundle: true, write: false, outfile: path.join(work, "plugin.js"), format: "esm", platform: "neutral",
     mainFields: ["module", "main"], conditions: ["import", "module"], target: "es2023", charset: "utf8", sourcemap: "external", metafile: true, logLevel: "silent",
     absWorkingDir: folder, plugins: [resolving],
   };
@@ -66,6 +68,9 @@ async function bundle({ name, version, entry }) {
     built = await esbuild.build(options);
   } catch (error) {
     if (!error.errors) throw error;
+    for (const one of error.errors) {
+      if (one.notes.some((note) => note.text.includes("built into node"))) one.notes = [{ text: "  That is a part of Node.js, and there is none where rows flow." }];
+    }
     fail(...esbuild.formatMessagesSync(error.errors, { kind: "error", color: false }));
   }
   const [map, code] = [".map", ".js"].map((end) => built.outputFiles.find((file) => file.path.endsWith(end)).text);
@@ -78,13 +83,14 @@ function lines({ mappings, sources }) {
   const runs = [];
   let [source, line] = [0, 0];
   mappings.split(";").forEach((row, at) => {
-    for (const [place, segment] of row.split(",").entries()) {
+    for (const [nth, segment] of row.split(",").entries()) {
       if (segment === "") continue;
       const [, toSource = 0, toLine = 0] = numbers(segment);
       [source, line] = [source + toSource, line + toLine];
-      if (place > 0) continue;
-      const file = path.relative(folder, path.resolve(work, sources[source]));
-      if (file.startsWith("..") || file === "start.js" || file.startsWith(path.relative(folder, sdk) + path.sep)) continue;
+      if (nth > 0) continue;
+      const place = path.resolve(work, sources[source]);
+      if (place.startsWith(sdk + path.sep) || path.basename(place) === START) continue;
+      const file = path.relative(folder, place);
       const last = runs.at(-1);
       if (last && last[2] === file && last[1] === at && line + 1 - last[3] === at + 1 - last[0]) last[1] = at + 1;
       else runs.push([at + 1, at + 1, file, line + 1]);

@@ -59,14 +59,15 @@ function split(strings, rows) {
 }
 
 function join(slot, values) {
+  if (values.length === 0) return { tag: "strings", val: { offsets: NO_OFFSETS, data: "" } };
   for (let at = 0; at < values.length; at++) if (typeof values[at] !== "string") throw wrong(slot, values[at]);
   const joined = values.join("\0");
   if (!joined.isWellFormed()) throw new Misuse(`column \`${slot.name}\`: text that was set holds half a surrogate pair`);
-  const data = values.join("");
-  if (!data.includes("\0")) return { tag: "strings", val: { offsets: NO_OFFSETS, data: joined } };
+  // The fastest way of counting them that there is in QuickJS.
+  if (joined.split("\0").length === values.length) return { tag: "strings", val: { offsets: NO_OFFSETS, data: joined } };
   const offsets = new Uint32Array(values.length + 1);
   for (let at = 0; at < values.length; at++) offsets[at + 1] = offsets[at] + bytesIn(values[at]);
-  return { tag: "strings", val: { offsets, data } };
+  return { tag: "strings", val: { offsets, data: values.join("") } };
 }
 
 const NO_OFFSETS = new Uint32Array(0);
