@@ -69,7 +69,9 @@ async function bundle({ name, version, entry }) {
   } catch (error) {
     if (!error.errors) throw error;
     for (const one of error.errors) {
-      if (one.notes.some((note) => note.text.includes("built into node"))) one.notes = [{ text: "  That is a part of Node.js, and there is none where rows flow." }];
+      if (!one.text.startsWith("Could not resolve")) continue;
+      const isNode = one.notes.some((note) => note.text.includes("built into node"));
+      one.notes = [{ text: isNode ? "  That is a part of Node.js, and there is none where rows flow." : "  A package has to be installed beside the plugin: npm install PACKAGE." }];
     }
     fail(...esbuild.formatMessagesSync(error.errors, { kind: "error", color: false }));
   }
@@ -132,5 +134,12 @@ try {
   });
   fs.writeFileSync(path.join(work, "plugin.wasm"), component);
 } catch (error) {
-  fail(`the plugin can't be started: ${error.message}`);
+  // What was thrown, and where in the plugin's own files.
+  const [said, ...frames] = error.message.replace(/^[^]*Failed to finish JavaScript module evaluation: /, "").trim().split("\n");
+  const way = frames.flatMap((frame) => {
+    const [, name, line] = /^\s*at (.+) \(componentize-qjs:user\.js:(\d+)/.exec(frame) ?? [];
+    const run = runs.find(([first, last]) => first <= line && line <= last);
+    return run ? [`    at ${name} (${run[2]}:${run[3] + Number(line) - run[0]})`] : line ? [] : [frame];
+  });
+  fail(`the plugin can't be started: ${said}`, ...way);
 }

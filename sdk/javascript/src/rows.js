@@ -112,7 +112,7 @@ export class Opened {
     const rows = batch.rows;
     const inputs = this.inputs(batch);
     const width = slots.length;
-    const ended = new Ended(this, inputs);
+    const ended = new Ended(this, inputs, batch.kinds);
     const row = new Row(width);
     row.kinds = batch.kinds;
     for (let at = 0; at < rows; at++) {
@@ -161,9 +161,10 @@ export class Opened {
 
 /** The images that go out. */
 class Ended {
-  constructor(opened, inputs) {
+  constructor(opened, inputs, kinds) {
     this.opened = opened;
     this.inputs = inputs;
+    this.kinds = kinds;
     this.columns = opened.written.map(() => []);
     this.places = opened.written.map((one) => one.column);
     this.kept = 0;
@@ -223,7 +224,7 @@ class Ended {
     for (const column of this.columns) column.push(null);
     if (this.selects) this.select.push(at);
     if (this.sorts) {
-      this.codes.push(1);
+      this.codes.push(this.kinds[at]);
       this.routes.push(0);
     }
   }

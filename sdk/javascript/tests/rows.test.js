@@ -131,6 +131,9 @@ test("kinds change", () => {
   const Soft = of((table) => { table.changesKinds(); table.read("id"); }, (row) => { if (row.kind === "delete") row.kind = "after"; });
   const output = new Opened(Soft, PEOPLE).transform([person("x"), person("x")], ["insert", "delete"]);
   assert.deepEqual([...output.kinds], [1, 3]);
+  const Refuses = of((table) => { table.changesKinds(); table.read("id"); }, (row) => { if (row.kind === "delete") throw new Reject(null, "why"); });
+  const refused = new Opened(Refuses, PEOPLE).transform([person("x"), person("x")], ["insert", "delete"]);
+  assert.deepEqual([[...refused.kinds], refused.rejects], [[1, 4], [{ row: 1, column: null, message: "why" }]]);
 });
 
 test("by columns", () => {
