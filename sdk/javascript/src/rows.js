@@ -293,7 +293,7 @@ export class Batch {
   answer() {
     const rows = this.#select?.length ?? this.length;
     const columns = [...this.#written].map(([slot, given]) => {
-      const values = Array.from(given);
+      const values = Array.isArray(given) ? given : Array.from(given);
       if (values.length !== rows) throw new Misuse(`column \`${slot.name}\` was set to ${values.length} values, where there are ${rows} rows`);
       return { index: slot.index, ...encode(slot, values) };
     });
