@@ -266,14 +266,23 @@ async fn save(
 async fn forget_superseded(context: &Context, is_new: bool, router: &Router) -> Result<()> {
     let Context { spec, ports, line_state, .. } = context;
     if !line_state.resnapshot.is_empty() {
-        let (tables, _) = router.together(Some(&line_state.resnapshot));
+        let (tables, targets) = router.together(Some(&line_state.resnapshot));
         ports.state.supersede_dead_letters(&spec.pipeline, &tables).await?;
+        supersede_conflicts(context, &targets).await?;
         let resnapshot = line_state.resnapshot.clone();
         context.done(LineState { resnapshot, ..LineState::default() }).await?;
     }
     if is_new && spec.snapshot != SnapshotMode::Never {
         ports.state.supersede_dead_letters(&spec.pipeline, &[]).await?;
+        supersede_conflicts(context, &router.together(None).1).await?;
     }
+    Ok(())
+}
+
+/// What is read again is compared again: nobody has to decide of what was parked of it.
+async fn supersede_conflicts(context: &Context, targets: &[Arc<TableSchema>]) -> Result<()> {
+    let tables: Vec<TableId> = targets.iter().map(|target| target.table.clone()).collect();
+    context.ports.state.supersede_conflicts(&context.spec.pipeline, &tables, "resnapshot").await?;
     Ok(())
 }
 
@@ -310,6 +319,7 @@ pub(crate) async fn open(
     // I5: before the first row is read.
     save(sink.begin().await?, &fresh, Some(expected), &emptied).await?;
     context.ports.state.supersede_dead_letters(&context.spec.pipeline, &[]).await?;
+    supersede_conflicts(context, &emptied).await?;
     *checkpoint = fresh;
     Ok(())
 }

@@ -10,10 +10,13 @@
 //! wait for it. The stream brings them older images then, so no event up to the mark that the stream has to pass is compared. To keep
 //! that rare, a chunk of a line with a policy waits for the stream until it has passed the chunk's mark.
 
+pub(crate) mod decide;
+pub(crate) mod held;
 mod rows;
 mod same;
 mod verdict;
 
+use std::borrow::Cow;
 use std::collections::{HashMap, HashSet};
 use std::sync::atomic::Ordering::Relaxed;
 
@@ -23,6 +26,7 @@ use sluice_types::{
     Event, Key, PipelineId, Result, Row, TableId,
 };
 
+use crate::conflict::held::{Held, Hold};
 use crate::conflict::rows::{Found, Rows};
 use crate::conflict::same::Comparison;
 use crate::feed::{Passage, Work};
@@ -34,15 +38,17 @@ use crate::status::Stats;
 /// Rows of the target that are asked for at once (I10). What later events of the same batch still need of them is kept until then.
 pub const CURRENT_ROWS_MAX: usize = 1_000;
 
-/// The policies of a line, by the source's table.
+/// The policies of a line, by the source's table, and what they have parked.
 pub(crate) struct Conflicts {
     policies: HashMap<TableId, ConflictPolicy>,
+    held: Held,
 }
 
 /// Where the events stand that are looked at.
 pub(crate) struct At<'a> {
     pub pipeline: &'a PipelineId,
     pub parked: &'a Parked,
+    pub state: &'a dyn StateStore,
     /// Without the events.
     pub work: &'a Work,
     pub checkpoint: &'a Checkpoint,
@@ -56,19 +62,84 @@ pub(crate) struct Decided {
     pub met: Met,
     /// Events that are not written: the target's row stays.
     pub dropped: u64,
+    /// What is parked afterwards, where that is something else than before.
+    pub held: Option<Held>,
 }
 
-/// The conflicts that were met, each with the id that its event would have as a dead letter.
+/// The conflicts that were met.
 #[derive(Debug, Default)]
-pub(crate) struct Met(Vec<(DeadLetterId, Conflict)>);
+pub(crate) struct Met {
+    all: Vec<OneMet>,
+    parked: HashMap<ConflictId, usize>,
+    emptied: Vec<TableId>,
+}
+
+#[derive(Debug)]
+struct OneMet {
+    /// What its event would have for an id as a dead letter.
+    letter: DeadLetterId,
+    conflict: Conflict,
+    /// Not one that was parked before and has got a later change.
+    is_new: bool,
+}
+
+/// What the state is to be told of conflicts.
+#[derive(Debug, Default)]
+pub(crate) struct Told {
+    conflicts: Vec<Conflict>,
+    /// By kind and strategy.
+    new: Vec<(ConflictKind, String)>,
+    /// Tables of the target that are emptied: whatever was parked of them is decided by that.
+    emptied: Vec<TableId>,
+}
 
 impl Met {
-    /// Those whose event did not end as one of these instead.
-    pub fn without(self, letters: &[DeadLetter]) -> Vec<Conflict> {
+    /// All but those whose event ended as one of these instead.
+    pub fn without(self, letters: &[DeadLetter]) -> Told {
         let condemned = |id: &DeadLetterId| letters.iter().any(|letter| letter.id == *id);
-        self.0.into_iter().filter(|(id, _)| !condemned(id)).map(|(_, conflict)| conflict).collect()
+        let mut told = Told { emptied: self.emptied, ..Told::default() };
+        for OneMet { letter, conflict, is_new } in self.all {
+            if condemned(&letter) {
+                continue;
+            }
+            if is_new {
+                told.new.push((conflict.kind, conflict.strategy.clone()));
+            }
+            told.conflicts.push(conflict);
+        }
+        told
+    }
+
+    /// Keeps one that is parked now, instead of what it was before.
+    fn park(&mut self, conflict: Conflict, letter: DeadLetterId) {
+        match self.parked.get(&conflict.id).and_then(|at| self.all.get_mut(*at)) {
+            Some(known) => known.conflict = conflict,
+            None => {
+                self.parked.insert(conflict.id.clone(), self.all.len());
+                self.all.push(OneMet { letter, conflict, is_new: false });
+            }
+        }
+    }
+
+    fn parked(&self, id: &ConflictId) -> Option<&Conflict> {
+        self.parked.get(id).and_then(|at| self.all.get(*at)).map(|one| &one.conflict)
+    }
+
+    /// The rows of a table are gone, and with them what was to be decided of them.
+    fn empty(&mut self, table: &TableId) {
+        let of_table =
+            |one: &&mut OneMet| one.conflict.is_parked() && one.conflict.incoming.table.table == *table;
+        for one in self.all.iter_mut().filter(of_table) {
+            self.parked.remove(&one.conflict.id);
+            one.conflict.decision = Decision::Incoming;
+            one.conflict.by = TRUNCATE.to_string();
+        }
+        self.emptied.push(table.clone());
     }
 }
+
+/// Who decides of rows that a truncate takes away.
+const TRUNCATE: &str = "truncate";
 
 /// What is done with one event.
 enum Look<'a> {
@@ -94,17 +165,27 @@ pub(crate) fn suits(spec: &LineSpec, targets: &[TargetTable]) -> Result<()> {
 }
 
 /// Records conflicts, and counts them for the metrics.
-pub(crate) async fn record(conflicts: Vec<Conflict>, state: &dyn StateStore, shared: &Shared) -> Result<()> {
-    let Some(pipeline) = conflicts.first().map(|conflict| conflict.pipeline.clone()) else { return Ok(()) };
-    conflicts.iter().for_each(|conflict| count(&shared.stats, conflict));
-    state.keep_conflicts(conflicts).await?;
-    shared.status().conflicts = state.count_conflicts(&pipeline).await?.kept;
+pub(crate) async fn record(
+    pipeline: &PipelineId,
+    told: Told,
+    state: &dyn StateStore,
+    shared: &Shared,
+) -> Result<()> {
+    if told.conflicts.is_empty() && told.emptied.is_empty() {
+        return Ok(());
+    }
+    if !told.emptied.is_empty() {
+        state.supersede_conflicts(pipeline, &told.emptied, TRUNCATE).await?;
+    }
+    state.keep_conflicts(told.conflicts).await?;
+    told.new.iter().for_each(|(kind, strategy)| count(&shared.stats, *kind, strategy));
+    shared.show_conflicts(state.count_conflicts(pipeline).await?);
     Ok(())
 }
 
-fn count(stats: &Stats, conflict: &Conflict) {
-    let kind = ConflictKind::ALL.iter().position(|kind| *kind == conflict.kind);
-    let strategy = ConflictStrategy::NAMES.iter().position(|name| *name == conflict.strategy);
+fn count(stats: &Stats, kind: ConflictKind, strategy: &str) {
+    let kind = ConflictKind::ALL.iter().position(|known| *known == kind);
+    let strategy = ConflictStrategy::NAMES.iter().position(|name| *name == strategy);
     let counter = kind.zip(strategy).and_then(|(kind, strategy)| stats.conflicts.get(kind)?.get(strategy));
     if let Some(counter) = counter {
         counter.fetch_add(1, Relaxed);
@@ -112,24 +193,24 @@ fn count(stats: &Stats, conflict: &Conflict) {
 }
 
 impl Conflicts {
-    pub fn new(tables: &[TableRoute]) -> Self {
+    pub fn new(tables: &[TableRoute], held: Held) -> Self {
         let policy = |route: &TableRoute| Some((route.from.clone(), route.conflict.clone()?));
-        Conflicts { policies: tables.iter().filter_map(policy).collect() }
+        Conflicts { policies: tables.iter().filter_map(policy).collect(), held }
     }
 
-    /// Whether a policy asks for any of these events, and the rows can be compared.
+    /// Whether a policy asks for any of these events, and the rows can be compared; or something of their tables is parked.
     pub fn concern(&self, work: &Work, checkpoint: &Checkpoint) -> bool {
-        let high = checkpoint.snapshot.high.as_ref();
-        let comparable = match &work.passage {
-            Passage::Stream { .. } => true,
-            Passage::Chunk(done) => {
-                done.in_step.as_ref().is_some_and(|stream| high.is_none_or(|high| high <= stream))
-            }
-            // The rows that were taken out of the target for them are the line's own.
-            Passage::Postponed(_) => false,
-        };
         let asked = |event: &Event| self.policies.contains_key(&event.source.table);
-        comparable && !self.policies.is_empty() && work.events.iter().any(asked)
+        let compared =
+            !self.policies.is_empty() && comparable(work, checkpoint) && work.events.iter().any(asked);
+        compared || !self.held.is_empty()
+    }
+
+    /// What was decided is going to be recorded: this is parked from here on.
+    pub fn hold(&mut self, held: Option<Held>) {
+        if let Some(held) = held {
+            self.held = held;
+        }
     }
 
     /// Looks at events that are about to be written, and decides what becomes of them.
@@ -137,10 +218,13 @@ impl Conflicts {
         let mut decided = Decided { events: Vec::with_capacity(events.len()), ..Decided::default() };
         let mut rows = Rows::default();
         let aside = aside(&events, at);
-        let look = |event: &Event| match aside.contains(&(event.transaction, event.index)) {
+        let is_aside = |event: &Event| aside.contains(&(event.transaction, event.index));
+        let comparable = comparable(at.work, at.checkpoint);
+        let look = |event: &Event| match is_aside(event) || !comparable {
             true => Look::Pass,
             false => self.look(event, at),
         };
+        let mut held = Cow::Borrowed(&self.held);
         events.iter().filter(|event| !matches!(look(event), Look::Pass)).for_each(|event| rows.expect(event));
         // A key that the target can't hold is found out by going back to here.
         tx.savepoint().await?;
@@ -150,6 +234,12 @@ impl Conflicts {
             let asked = slice.iter().filter(|event| !matches!(look(event), Look::Pass));
             rows.read(tx, asked).await?;
             for event in slice {
+                if !is_aside(&event) && hold(&event, &mut held, at, &mut decided).await? {
+                    if !matches!(look(&event), Look::Pass) {
+                        rows.done(&event);
+                    }
+                    continue;
+                }
                 match look(&event) {
                     Look::Pass => decided.events.push(event),
                     Look::Follow => {
@@ -159,11 +249,17 @@ impl Conflicts {
                     }
                     Look::Compare(policy) => {
                         let whole = event.clone();
+                        let parked = decided.met.parked.len();
                         compare(tx, event, policy, &mut rows, at, &mut decided).await?;
                         rows.done(&whole);
+                        let last = decided.met.all.last().filter(|_| decided.met.parked.len() > parked);
+                        last.into_iter().for_each(|one| held.to_mut().hold(&one.conflict));
                     }
                 }
             }
+        }
+        if let Cow::Owned(held) = held {
+            decided.held = Some(held);
         }
         Ok(decided)
     }
@@ -183,6 +279,67 @@ impl Conflicts {
         let older = of_stream && progress.high.as_ref().is_some_and(|high| position <= high);
         if older || at.is_postponed(event) { Look::Follow } else { Look::Compare(policy) }
     }
+}
+
+/// Whether the rows of the target are of a moment that these events can be compared with.
+fn comparable(work: &Work, checkpoint: &Checkpoint) -> bool {
+    let high = checkpoint.snapshot.high.as_ref();
+    match &work.passage {
+        Passage::Stream { .. } => true,
+        Passage::Chunk(done) => {
+            done.in_step.as_ref().is_some_and(|stream| high.is_none_or(|high| high <= stream))
+        }
+        // The rows that were taken out of the target for them are the line's own.
+        Passage::Postponed(_) => false,
+    }
+}
+
+/// Has an event follow those of its row that are parked; `false`: there are none.
+async fn hold(event: &Event, held: &mut Cow<'_, Held>, at: &At<'_>, decided: &mut Decided) -> Result<bool> {
+    if held.is_empty() {
+        return Ok(false);
+    }
+    if matches!(event.change, Change::Truncate) {
+        if held.concerns(event) {
+            held.to_mut().forget(&event.table.table);
+            decided.met.empty(&event.table.table);
+        }
+        return Ok(false);
+    }
+    let position = event.place(at.work.position_of(event, &at.checkpoint.position));
+    let index = if event.entry.is_some() { 0 } else { held::index_of(event) };
+    let place = (position.clone(), index);
+    let fresh = |id: &ConflictId| decided.met.parked.contains_key(id);
+    let Some(how) = held.of(event, &place, fresh) else { return Ok(false) };
+    decided.dropped += 1;
+    match how {
+        Hold::Known => {}
+        Hold::Later(id) => {
+            let known = match decided.met.parked(&id) {
+                Some(known) => Some(known.clone()),
+                None => at.state.conflict(at.pipeline, &id).await?,
+            };
+            let missing =
+                || Error::new(ErrorKind::Internal, "a parked conflict is not in the state any more");
+            let mut conflict = known.ok_or_else(missing)?;
+            held::fold(&mut conflict, event, position.clone());
+            held.to_mut().hold(&conflict);
+            decided.met.park(conflict, DeadLetterId::of(&event.to_original(), &position));
+        }
+        Hold::Behind => {
+            let behind = Decision::Park("an earlier one of its key waits to be decided".into());
+            let kind = match &event.change {
+                Change::Delete(_) | Change::Truncate => ConflictKind::DeleteMissing,
+                Change::Update { .. } => ConflictKind::UpdateMissing,
+                Change::Insert(_) | Change::Snapshot(_) => ConflictKind::InsertExists,
+            };
+            at.record(event, kind, None, (&ConflictStrategy::Park, &behind), decided);
+            if let Some(one) = decided.met.all.last() {
+                held.to_mut().hold(&one.conflict);
+            }
+        }
+    }
+    Ok(true)
 }
 
 /// The events that follow an earlier one of their key to the dead letters, by their place: they meet no row.
@@ -245,8 +402,8 @@ impl At<'_> {
     ) {
         let position = event.place(self.work.position_of(event, &self.checkpoint.position));
         let letter = DeadLetterId::of(&event.to_original(), &position);
-        let copy = decided.met.0.iter().rev().take_while(|(id, _)| *id == letter).count();
-        let conflict = Conflict {
+        let copy = decided.met.all.iter().rev().take_while(|one| one.letter == letter && one.is_new).count();
+        let mut conflict = Conflict {
             pipeline: self.pipeline.clone(),
             id: ConflictId::of(&letter, copy),
             number: 0,
@@ -258,8 +415,15 @@ impl At<'_> {
             strategy: strategy.name().to_string(),
             by: strategy.name().to_string(),
             recorded_micros: self.now_micros,
+            later: 0,
+            since: None,
+            decided_micros: None,
         };
-        decided.met.0.push((letter, conflict));
+        if conflict.is_parked() {
+            conflict.incoming.index = held::index_of(event);
+            decided.met.parked.insert(conflict.id.clone(), decided.met.all.len());
+        }
+        decided.met.all.push(OneMet { letter, conflict, is_new: true });
     }
 }
 
@@ -309,7 +473,9 @@ async fn compare(
             ..event.clone()
         };
         // The row has left its old key at the source, whoever has the new one.
-        let leaves = event.change.identity().map(&delete);
+        // But where somebody is to decide nothing is written.
+        let parks = matches!(decision, Decision::Park(_));
+        let leaves = event.change.identity().filter(|_| !parks).map(&delete);
         let gives_way = delete(other);
         let goes_on = take(&mut event, kind, decision);
         let first = if goes_on { Some(gives_way) } else { leaves };

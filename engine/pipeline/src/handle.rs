@@ -4,9 +4,10 @@ use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use sluice_types::ports::Lag;
-use sluice_types::{Checkpoint, Digest, Error, ErrorKind, Result, TableId};
+use sluice_types::{Checkpoint, ConflictCount, Digest, Error, ErrorKind, Result, TableId};
 use tokio::sync::{mpsc, oneshot, watch};
 
+use crate::conflict::decide::Verdict;
 use crate::spec::LineSpec;
 use crate::status::{LineStatus, Phase, Stats, TableStatus};
 
@@ -26,6 +27,8 @@ pub(crate) enum Request {
     Resume,
     /// Read these tables again, all if empty.
     Resnapshot { tables: Vec<TableId> },
+    /// Carry out what somebody has decided of a conflict.
+    Decide(Box<Verdict>),
 }
 
 /// A request and who waits for its answer.
@@ -63,6 +66,7 @@ impl Shared {
             retained_bytes: None,
             dead_letters: 0,
             conflicts: 0,
+            parked_conflicts: 0,
             plugins: vec![],
             tables: spec.tables.iter().map(table).collect(),
         };
@@ -102,6 +106,12 @@ impl Shared {
         if matches!(status.phase, Phase::Snapshot | Phase::Streaming) {
             status.phase = if status.ready { Phase::Streaming } else { Phase::Snapshot };
         }
+    }
+
+    /// Shows how many conflicts are kept.
+    pub fn show_conflicts(&self, count: ConflictCount) {
+        let mut status = self.status();
+        (status.conflicts, status.parked_conflicts) = (count.kept, count.parked);
     }
 
     /// Shows what the line does now, and why.
@@ -157,6 +167,11 @@ impl LineHandle {
     /// them) and reads them again. Returns when that is remembered; the line then does it as soon as it runs.
     pub async fn resnapshot(&self, tables: Vec<TableId>) -> Result<()> {
         self.ask(Request::Resnapshot { tables }).await
+    }
+
+    /// Carries out what somebody has decided of a parked conflict, between two batches: see [`crate::decide_conflict`].
+    pub async fn decide(&self, verdict: Verdict) -> Result<()> {
+        self.ask(Request::Decide(Box::new(verdict))).await
     }
 
     /// Finishes the current batch and ends, within [`crate::DRAIN_MS_MAX`]. Returns at once; the line's `run` tells when.

@@ -33,6 +33,7 @@ mod waiting;
 pub use chain::POISON_EVENTS_MAX;
 pub use claim::TARGET_NOT_EMPTY;
 pub use conflict::CURRENT_ROWS_MAX;
+pub use conflict::decide::{Choice, Verdict, decide_conflict};
 pub use handle::LineHandle;
 pub use line::{Ended, Line, Ports, delete_line};
 pub use parking::PARKED_KEYS_MAX;

@@ -5,14 +5,14 @@ use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 use std::sync::atomic::Ordering::Relaxed;
 
-use sluice_types::ports::{Clock, SinkTx, Written};
+use sluice_types::ports::{Clock, SinkTx, StateStore, Written};
 use sluice_types::{
-    Change, Checkpoint, Conflict, DeadLetter, DeadLetterId, Disposition, Error, ErrorKind, Event, Key,
-    PipelineId, Position, Reason, Result, Row, SnapshotProgress, TableId, Value,
+    Change, Checkpoint, DeadLetter, DeadLetterId, Disposition, Error, ErrorKind, Event, Key, PipelineId,
+    Position, Reason, Result, Row, SnapshotProgress, TableId, Value,
 };
 
 use crate::chain::{circuit, reason};
-use crate::conflict::{At, Conflicts};
+use crate::conflict::{At, Conflicts, Told};
 use crate::feed::{Feed, Passage, Work};
 use crate::moved;
 use crate::parking::Parked;
@@ -28,6 +28,7 @@ pub(crate) struct Writer {
     pub on_error: OnError,
     pub parked: Parked,
     pub conflicts: Conflicts,
+    pub state: Arc<dyn StateStore>,
     pub clock: Arc<dyn Clock>,
     pub stats: Arc<Stats>,
     /// How often rows that were postponed and read again were postponed once more.
@@ -41,7 +42,7 @@ pub(crate) struct Outcome {
     /// In the order of the log. To be kept durably before the commit (I3).
     pub letters: Vec<DeadLetter>,
     /// Rows of the target that somebody else had changed, and what was decided. To be recorded before the commit.
-    pub conflicts: Vec<Conflict>,
+    pub conflicts: Told,
     /// Rows written.
     pub rows: u64,
     /// What the stream has to pass before the target is consistent with rows that were read again.
@@ -94,6 +95,7 @@ impl Writer {
         let at = At {
             pipeline: &self.pipeline,
             parked: &self.parked,
+            state: &*self.state,
             work,
             checkpoint,
             now_micros: self.clock.now_micros(),
@@ -104,6 +106,7 @@ impl Writer {
             Ok(mut outcome) => {
                 self.stats.events_skipped.fetch_add(decided.dropped, Relaxed);
                 outcome.conflicts = decided.met.without(&outcome.letters);
+                self.conflicts.hold(decided.held);
                 Ok(outcome)
             }
             Err(error) => {

@@ -174,7 +174,8 @@ impl Run {
             // I3: a dead letter is durable before the checkpoint passes its event.
             keep(written.letters, &self.ports, &self.shared, &self.spec).await?;
             // Before the commit that does what was decided.
-            conflict::record(written.conflicts, &*self.ports.state, &self.shared).await?;
+            conflict::record(&self.spec.pipeline, written.conflicts, &*self.ports.state, &self.shared)
+                .await?;
             pass(&mut self.checkpoint, work, written.high, written.postponed)?;
             if in_pieces && !work.is_open() {
                 let retries = self.spec.on_error.retries;

@@ -11,6 +11,7 @@ use tokio::sync::{Mutex, watch};
 use tokio::task::JoinSet;
 
 use crate::claim;
+use crate::conflict::held::Held;
 use crate::conflict::{self, Conflicts};
 use crate::feed::feed;
 use crate::handle::Shared;
@@ -145,7 +146,8 @@ async fn open(context: &Context) -> Result<(Run, Reader)> {
     let parked = Parked::new(ports.state.parked_keys(&spec.pipeline).await?)?;
     let dead_letters = ports.state.count_dead_letters(&spec.pipeline).await?;
     shared.status().dead_letters = dead_letters;
-    shared.status().conflicts = ports.state.count_conflicts(&spec.pipeline).await?.kept;
+    shared.show_conflicts(ports.state.count_conflicts(&spec.pipeline).await?);
+    let held = Held::load(&*ports.state, &spec.pipeline).await?;
     shared.show_versions(&versions);
     shared.show(Phase::Streaming, None);
     shared.show_checkpoint(&checkpoint);
@@ -171,7 +173,8 @@ async fn open(context: &Context) -> Result<(Run, Reader)> {
         pipeline: spec.pipeline.clone(),
         on_error: spec.on_error,
         parked,
-        conflicts: Conflicts::new(&spec.tables),
+        conflicts: Conflicts::new(&spec.tables, held),
+        state: ports.state.clone(),
         clock: ports.clock.clone(),
         stats: shared.stats.clone(),
         attempts: HashMap::new(),

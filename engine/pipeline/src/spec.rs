@@ -71,6 +71,8 @@ pub enum ConflictStrategy {
     Version(String),
     /// Each column goes to the side that has changed it.
     MergeColumns,
+    /// The target's row stays until a person decides.
+    Park,
 }
 
 /// `mode:`
@@ -186,11 +188,13 @@ impl ConflictStrategy {
             ConflictStrategy::Latest(_) => "latest",
             ConflictStrategy::Version(_) => "version",
             ConflictStrategy::MergeColumns => "merge-columns",
+            ConflictStrategy::Park => "park",
         }
     }
 
     /// Where [`crate::Stats::conflicts`] counts it.
-    pub const NAMES: [&'static str; 5] = ["source-wins", "target-wins", "latest", "version", "merge-columns"];
+    pub const NAMES: [&'static str; 6] =
+        ["source-wins", "target-wins", "latest", "version", "merge-columns", "park"];
 }
 
 impl ConflictPolicy {

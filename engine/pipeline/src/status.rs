@@ -51,6 +51,8 @@ pub struct LineStatus {
     pub dead_letters: u64,
     /// Conflicts kept: rows that somebody else had changed in the target.
     pub conflicts: u64,
+    /// Those of them that wait for somebody.
+    pub parked_conflicts: u64,
     /// The plugin versions at work, name and digest.
     pub plugins: Vec<(String, String)>,
     /// The tables.

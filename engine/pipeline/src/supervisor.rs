@@ -9,6 +9,7 @@ use sluice_types::{Disposition, Error, ErrorKind, Result, TableId};
 use tokio::sync::{Mutex, watch};
 
 use crate::DRAIN_MS_MAX;
+use crate::conflict::decide::decide_conflict;
 use crate::handle::{Command, Controls, Request, Shared};
 use crate::line::{Ended, Ports};
 use crate::pace::Pace;
@@ -182,6 +183,12 @@ impl Supervisor {
             Request::Resnapshot { tables } => {
                 let tables = self.named(tables)?;
                 self.remember(|state| state.read_again(tables)).await
+            }
+            Request::Decide(verdict) => {
+                let Context { spec, ports, shared, .. } = &self.context;
+                decide_conflict(spec, ports, &verdict).await?;
+                shared.show_conflicts(ports.state.count_conflicts(&spec.pipeline).await?);
+                Ok(())
             }
         }
     }

@@ -5,7 +5,7 @@ use serde::{Deserialize, Serialize};
 use sluice_types::ports::Decision;
 use sluice_types::{
     Conflict, ConflictCount, ConflictId, ConflictKind, DeadLetterId, Error, ErrorKind, Event, PipelineId,
-    Result, Row,
+    Position, Result, Row, TableId,
 };
 
 use crate::Limits;
@@ -27,6 +27,16 @@ struct Body {
     incoming: Event,
     existing: Option<Row>,
     decision: Decision,
+    #[serde(default, skip_serializing_if = "is_zero")]
+    later: u64,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    since: Option<(Position, u64)>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    decided_micros: Option<i64>,
+}
+
+fn is_zero(number: &u64) -> bool {
+    *number == 0
 }
 
 /// How much of a pipeline is kept, and the number that its next conflict gets.
@@ -51,6 +61,7 @@ pub(crate) fn keep(
         let kept = same
             .iter()
             .try_for_each(|conflict| record(&transaction, key, &mut totals, conflict))
+            .and_then(|()| check_parked(&transaction, limits, same))
             .and_then(|()| make_room(&transaction, limits, pipeline, &mut totals));
         kept.map_err(|error| error.at(|place| place.pipeline = Some(pipeline.clone())))?;
         transaction
@@ -89,6 +100,9 @@ fn record(
         incoming: conflict.incoming.clone(),
         existing: conflict.existing.clone(),
         decision: conflict.decision.clone(),
+        later: conflict.later,
+        since: conflict.since.clone(),
+        decided_micros: conflict.decided_micros,
     };
     let body = seal::seal(key, &place(pipeline, &DeadLetterId(id.0.clone())), &to_json(&body)?)?;
     let bytes = (body.len() + id.0.len()) as u64;
@@ -130,6 +144,77 @@ fn record(
     Ok(())
 }
 
+/// I10: what waits for somebody holds its row, and the line knows them all.
+fn check_parked(transaction: &Transaction<'_>, limits: &Limits, conflicts: &[Conflict]) -> Result<()> {
+    let Some(parked) = conflicts.iter().find(|conflict| conflict.is_parked()) else { return Ok(()) };
+    if count_parked(transaction, &parked.pipeline)? <= limits.parked_conflicts {
+        return Ok(());
+    }
+    let what =
+        format!("the state keeps at most {} parked conflicts of one pipeline", limits.parked_conflicts);
+    Err(Error::new(ErrorKind::ConflictsFull, what).remedy(
+        "Decide some of them (`sluice conflicts list --parked`, `sluice conflicts decide`), or name another strategy than `park` \
+         in `conflict:`, then `sluice resume`.",
+    ))
+}
+
+fn count_parked(connection: &Connection, pipeline: &PipelineId) -> Result<u64> {
+    let parked: i64 = connection
+        .prepare_cached("select count(*) from conflicts where pipeline = ? and parked")
+        .and_then(|mut statement| statement.query_row([&*pipeline.0], |row| row.get(0)))
+        .said(READ)?;
+    Ok(parked as u64)
+}
+
+/// Nobody has to decide any more of rows that are gone.
+pub(crate) fn supersede(
+    connection: &mut Connection,
+    key: Option<&SealKey>,
+    limits: &Limits,
+    pipeline: &PipelineId,
+    tables: &[TableId],
+    by: &str,
+) -> Result<u64> {
+    let mut superseded = 0;
+    for table in tables {
+        let mut after = 0;
+        loop {
+            // One page at a time: they are as large as their rows are.
+            let mut parked = of_table(connection, key, pipeline, table, after)?;
+            let Some(last) = parked.last() else { break };
+            after = last.number;
+            superseded += parked.len() as u64;
+            for conflict in &mut parked {
+                conflict.decision = Decision::Incoming;
+                conflict.by = by.to_string();
+            }
+            keep(connection, key, limits, &parked)?;
+        }
+    }
+    Ok(superseded)
+}
+
+fn of_table(
+    connection: &mut Connection,
+    key: Option<&SealKey>,
+    pipeline: &PipelineId,
+    table: &TableId,
+    after: u64,
+) -> Result<Vec<Conflict>> {
+    let sql = format!(
+        "select {COLUMNS} from conflicts
+         where pipeline = ? and number > ? and parked and table_schema = ? and table_name = ? order by number limit 100"
+    );
+    let mut statement = connection.prepare_cached(&sql).said(READ)?;
+    let mut rows =
+        statement.query(params![&*pipeline.0, after as i64, &*table.schema, &*table.name]).said(READ)?;
+    let mut conflicts = Vec::new();
+    while let Some(row) = rows.next().said(READ)? {
+        conflicts.push(read(row, key, pipeline)?);
+    }
+    Ok(conflicts)
+}
+
 /// I10: the oldest decided ones go. What waits for somebody never does: then the pipeline stands still, and nothing is lost.
 fn make_room(
     transaction: &Transaction<'_>,
@@ -157,7 +242,7 @@ fn make_room(
                 limits.conflicts, limits.conflict_bytes
             );
             return Err(Error::new(ErrorKind::ConflictsFull, what)
-                .remedy("Name another strategy than `park` in `conflict:`, then `sluice resume`."));
+                .remedy("Decide some of them (`sluice conflicts decide`), then `sluice resume`."));
         }
         totals.kept = totals.kept.saturating_sub(gone.len() as u64);
         totals.bytes = totals.bytes.saturating_sub(gone.iter().sum::<i64>() as u64);
@@ -218,6 +303,9 @@ fn read(row: &Stored<'_>, key: Option<&SealKey>, pipeline: &PipelineId) -> Resul
         strategy: row.get(3).said(READ)?,
         by: row.get(4).said(READ)?,
         recorded_micros: row.get(6).said(READ)?,
+        later: body.later,
+        since: body.since,
+        decided_micros: body.decided_micros,
     })
 }
 
@@ -226,11 +314,8 @@ pub(crate) fn count(connection: &mut Connection, pipeline: &PipelineId) -> Resul
         .query_row("select conflicts from lines where pipeline = ?", [&*pipeline.0], |row| row.get(0))
         .optional()
         .said(READ)?;
-    let parked: i64 = connection
-        .prepare_cached("select count(*) from conflicts where pipeline = ? and parked")
-        .and_then(|mut statement| statement.query_row([&*pipeline.0], |row| row.get(0)))
-        .said(READ)?;
-    Ok(ConflictCount { kept: kept.unwrap_or(0) as u64, parked: parked as u64 })
+    let parked = count_parked(connection, pipeline)?;
+    Ok(ConflictCount { kept: kept.unwrap_or(0) as u64, parked })
 }
 
 fn place<'a>(pipeline: &'a PipelineId, id: &'a DeadLetterId) -> Place<'a> {

@@ -47,6 +47,9 @@ pub struct Limits {
     /// Conflicts of one pipeline. For one more the oldest decided one goes; when all wait for somebody it is `conflicts-full`, and
     /// the pipeline pauses.
     pub conflicts: u64,
+    /// Parked conflicts of one pipeline: rows of the target that wait for somebody. One more is `conflicts-full`, and the pipeline
+    /// pauses.
+    pub parked_conflicts: u64,
     /// Bytes that the conflicts of one pipeline take, likewise.
     pub conflict_bytes: u64,
     /// Bytes of `state.db`. What doesn't fit is `disk-full`.
@@ -59,6 +62,7 @@ impl Default for Limits {
             dead_letters: 100_000,
             dead_letter_bytes: 1 << 30,
             conflicts: 100_000,
+            parked_conflicts: 10_000,
             conflict_bytes: 1 << 30,
             state_bytes: 16 << 30,
         }
@@ -207,6 +211,14 @@ impl StateStore for Store {
             return Ok(());
         }
         self.call(move |c, inner| conflicts::keep(c, inner.key.as_ref(), &inner.limits, &conflicts)).await
+    }
+
+    async fn supersede_conflicts(&self, pipeline: &PipelineId, tables: &[TableId], by: &str) -> Result<u64> {
+        let (pipeline, tables, by) = (pipeline.clone(), tables.to_vec(), by.to_string());
+        self.call(move |c, inner| {
+            conflicts::supersede(c, inner.key.as_ref(), &inner.limits, &pipeline, &tables, &by)
+        })
+        .await
     }
 
     async fn conflicts(

@@ -102,12 +102,30 @@ pub struct Conflict {
     pub by: String,
     /// When it was met, microseconds since 1970 UTC.
     pub recorded_micros: i64,
+    /// Later changes of the row that came while it was parked: `incoming` is what all of them make of it, and `position` and
+    /// `incoming.index` are the place of the last.
+    pub later: u64,
+    /// The place of the first change, where later ones came: position and index.
+    pub since: Option<(Position, u64)>,
+    /// When somebody decided a parked one, microseconds since 1970 UTC.
+    pub decided_micros: Option<i64>,
 }
 
 impl Conflict {
     /// Whether nobody has decided it yet.
     pub fn is_parked(&self) -> bool {
         matches!(self.decision, Decision::Park(_))
+    }
+
+    /// The place of the first change of it: position, and index where the position is not the change's own.
+    pub fn since(&self) -> (Position, u64) {
+        self.since.clone().unwrap_or_else(|| self.upto())
+    }
+
+    /// The place of the last change of it.
+    pub fn upto(&self) -> (Position, u64) {
+        let index = if self.incoming.entry.is_some() { 0 } else { self.incoming.index };
+        (self.position.clone(), index)
     }
 
     /// The key of the target's row: that which the row gets, where `insert_exists` says that another one has it.

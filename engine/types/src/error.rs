@@ -151,6 +151,10 @@ error_kinds! {
     DeadLettersFull = "dead-letters-full" => Pause,
     /// More conflicts wait for somebody than the state keeps.
     ConflictsFull = "conflicts-full" => Pause,
+    /// There is no such conflict in the state.
+    ConflictMissing = "conflict-missing" => Pause,
+    /// A conflict can't be decided so: it is not what it was when it was recorded.
+    ConflictRefused = "conflict-refused" => Pause,
     /// A fault of sluice itself.
     Internal = "internal" => Pause,
 }

@@ -176,11 +176,88 @@ fn check_says_what_a_strategy_needs() {
         ("{ strategy: latest, column: att }", 1, "did you mean `at`?"),
         ("{ strategy: version, column: v }", 1, "is text"),
         ("{ strategy: latest, column: at }", 0, ""),
-        ("{ strategy: park }", 1, "not built"),
+        ("{ strategy: park }", 1, "so `park` would not see"),
+        ("{ strategy: plugin, plugin: mine }", 1, "not built"),
     ] {
         let (ended, text) = check(conflict);
         assert!(ended == Some(code) && text.contains(says), "{conflict}: {ended:?}: {text}");
     }
+}
+
+/// Conflicts wait for somebody, who decides while the pipeline runs, and while it does not.
+fn somebody_decides(target: &Database) {
+    let source = source();
+    let site = Site::between(&source, target, "conflict: { strategy: park }\ntables: [items]");
+    let serve = Serve::start(&site);
+    serve.caught_up();
+    others_write(target);
+    for round in 1..=2 {
+        source.sql(&format!("UPDATE items SET v = 'ours {round}' WHERE id IN (1, 2, 3, 4, 150)"));
+    }
+    serve.caught_up();
+    let row = |id: &str| {
+        let rows = target.rows(&ITEMS).expect("rows");
+        let found = rows.into_iter().find(|row| row[0].as_deref() == Some(id)).expect("the row");
+        [1, 2].map(|column| found[column].clone().expect("a text"))
+    };
+    wait::until("a row that nobody else changed", || match row("150") {
+        [v, _] if v == "ours 2" => Ok(()),
+        other => Err(format!("{other:?}")),
+    });
+    let parked = || {
+        let listed = site.sluice(&["conflicts", "list", "copy", "--parked", "--json"]).ended_with(0).json();
+        listed["conflicts"].as_array().expect("a list").clone()
+    };
+    let kept = parked();
+    assert_eq!(kept.len(), 4, "{kept:#?}");
+    assert!(kept.iter().all(|one| one["later"] == 1 && one["decision"] == "parked"), "{kept:#?}");
+    assert_eq!(row("1"), ["a", "theirs"]);
+    assert_eq!(serve.metric("sluice_conflicts_parked"), 4.0);
+
+    let id = |number: usize| kept[number]["id"].as_str().expect("an id").to_string();
+    let decide = |number: usize, more: &[&str]| {
+        let id = id(number);
+        let args = [&["conflicts", "decide", "copy", &id, "--by", "Ann"][..], more].concat();
+        site.sluice(&args)
+    };
+    decide(0, &["--source"]).ended_with(0).says(&["decided by Ann: incoming"]);
+    assert_eq!(row("1"), ["ours 2", "a"]);
+    decide(0, &["--source"]).ended_with(1).says(&["decided already"]);
+    decide(1, &["--values", r#"{"wrong": 1}"#]).ended_with(1).says(&["no column `wrong`"]);
+    decide(1, &["--values", r#"{"w": "both"}"#]).ended_with(0);
+    assert_eq!(row("2"), ["ours 2", "both"]);
+    // The line goes on with what was decided.
+    source.sql("UPDATE items SET v = 'ours 3' WHERE id IN (1, 2)");
+    wait::until("the next change", || match (row("1"), row("2")) {
+        ([one, _], [two, _]) if one == "ours 3" && two == "ours 3" => Ok(()),
+        other => Err(format!("{other:?}")),
+    });
+    serve.stop();
+
+    decide(2, &["--target"]).ended_with(0);
+    assert_eq!(row("3"), ["a", "theirs"]);
+    target.sql("UPDATE items SET w = 'since' WHERE id = 4");
+    decide(3, &["--source"]).ended_with(1).says(&["changed since", "--force"]);
+    let shown =
+        site.sluice(&["conflicts", "show", "copy", &id(3), "--values", "--json"]).ended_with(0).json();
+    assert_eq!(shown["values"]["existing"]["w"], "since");
+    decide(3, &["--source"]).ended_with(0);
+    assert_eq!(row("4"), ["ours 2", "a"]);
+    assert_eq!(parked(), Vec::<Json>::new());
+    let shown = site.sluice(&["conflicts", "show", "copy", &id(3), "--json"]).ended_with(0).json();
+    assert_eq!((&shown["by"], &shown["decision"]), (&Json::from("Ann"), &Json::from("incoming")));
+    assert!(shown["decided"].is_string());
+}
+
+#[test]
+fn somebody_decides_in_postgres() {
+    somebody_decides(&Database::postgres("conflicts_decided"));
+}
+
+#[test]
+fn somebody_decides_in_sqlite() {
+    let folder = tempfile::tempdir().expect("a temporary folder");
+    somebody_decides(&Database::Sqlite(folder.path().join("target.db")));
 }
 
 /// A column that is sealed with another nonce each time is not compared, so a row of sluice's own is never taken for somebody else's.

@@ -384,6 +384,10 @@ impl StateStore for LateState {
         self.inner.keep_conflicts(conflicts).await
     }
 
+    async fn supersede_conflicts(&self, pipeline: &PipelineId, tables: &[TableId], by: &str) -> Result<u64> {
+        self.inner.supersede_conflicts(pipeline, tables, by).await
+    }
+
     async fn conflicts(
         &self,
         pipeline: &PipelineId,

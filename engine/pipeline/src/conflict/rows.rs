@@ -190,7 +190,7 @@ async fn current(tx: &mut dyn SinkTx, schema: &Arc<TableSchema>, keys: &[Key]) -
 }
 
 /// A row in another shape of the same table.
-fn shaped(row: &Row, from: &Arc<TableSchema>, to: &Arc<TableSchema>) -> Row {
+pub(super) fn shaped(row: &Row, from: &Arc<TableSchema>, to: &Arc<TableSchema>) -> Row {
     if Arc::ptr_eq(from, to) || from == to {
         return row.clone();
     }

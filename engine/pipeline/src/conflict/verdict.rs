@@ -19,6 +19,9 @@ pub(super) fn decide(
     match (strategy, existing) {
         (ConflictStrategy::SourceWins, _) => Decision::Incoming,
         (ConflictStrategy::TargetWins, _) => Decision::Existing,
+        // Both sides say that the row is gone.
+        (ConflictStrategy::Park, None) if kind == ConflictKind::DeleteMissing => Decision::Incoming,
+        (ConflictStrategy::Park, _) => Decision::Park("the policy leaves it to somebody".into()),
         // The source has a row to compare, and the target none.
         (_, None) => Decision::Incoming,
         (ConflictStrategy::Latest(_) | ConflictStrategy::Version(_), Some(existing)) => {

@@ -12,7 +12,7 @@ use sluice_types::{ColumnType, Conflict, ConflictKind, PipelineId, TableId, Valu
 
 use crate::world::World;
 
-fn c() -> TableId {
+pub fn c() -> TableId {
     TableId::new("", "c")
 }
 
@@ -32,25 +32,26 @@ fn strategy(name: &str) -> ConflictStrategy {
         "latest" => ConflictStrategy::Latest("n".into()),
         "version" => ConflictStrategy::Version("n".into()),
         "merge-columns" => ConflictStrategy::MergeColumns,
+        "park" => ConflictStrategy::Park,
         other => panic!("there is no strategy {other}"),
     }
 }
 
-fn insert(id: i64, v: &str, w: &str, n: i64) -> Statement {
+pub fn insert(id: i64, v: &str, w: &str, n: i64) -> Statement {
     let row = fields(&[("id", id.into()), ("v", v.into()), ("w", w.into()), ("n", n.into())]);
     Statement::Insert { table: c(), row }
 }
 
-fn update(id: i64, set: &[(&str, Value)]) -> Statement {
+pub fn update(id: i64, set: &[(&str, Value)]) -> Statement {
     Statement::Update { table: c(), key: fields(&[("id", id.into())]), set: fields(set) }
 }
 
-fn delete(id: i64) -> Statement {
+pub fn delete(id: i64) -> Statement {
     Statement::Delete { table: c(), key: fields(&[("id", id.into())]) }
 }
 
 /// Two databases with a table `c (id, v, w, n)`, and a line with this strategy.
-fn world(by: &str) -> World {
+pub fn world(by: &str) -> World {
     world_with(by, Options::default())
 }
 
@@ -66,7 +67,7 @@ fn world_with(by: &str, source: Options) -> World {
 }
 
 /// The target's rows, each as `id v w n`.
-fn rows(world: &World) -> Vec<String> {
+pub fn rows(world: &World) -> Vec<String> {
     let text = |value: &Value| match value {
         Value::Int64(number) => number.to_string(),
         Value::Text(text) => text.to_string(),
@@ -76,12 +77,12 @@ fn rows(world: &World) -> Vec<String> {
     world.target.rows(&c()).iter().map(row).collect()
 }
 
-fn met(world: &World) -> Vec<Conflict> {
+pub fn met(world: &World) -> Vec<Conflict> {
     world.state.conflicts_of(&PipelineId::from("p"))
 }
 
 /// Each as `kind decision`.
-fn shown(world: &World) -> Vec<String> {
+pub fn shown(world: &World) -> Vec<String> {
     met(world).iter().map(|one| format!("{} {}", one.kind, one.decision.name())).collect()
 }
 

@@ -7,6 +7,7 @@ mod conflicts;
 mod errors;
 mod flow;
 mod pace;
+mod parked;
 mod put_off;
 mod retained;
 mod world;

@@ -3,7 +3,7 @@
 mod bench;
 mod case;
 mod run;
-mod value;
+pub(crate) mod value;
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;

@@ -1,4 +1,4 @@
-//! Values as a case writes them.
+//! Values as a case, or a decision about a conflict, writes them.
 
 use bytes::Bytes;
 use jiff::civil::{Date, DateTime, Time};
@@ -52,7 +52,7 @@ pub fn read(json: &Json, ty: ColumnType) -> Result<Value, String> {
             text => text.parse::<jiff::Timestamp>().map_err(|_| wrong())?.as_microsecond(),
         }),
         ColumnType::Interval | ColumnType::Array | ColumnType::Document | ColumnType::Extended => {
-            return Err(format!("cases can't write a value of type {ty} yet"));
+            return Err(format!("a value of type {ty} can't be written in JSON yet"));
         }
     })
 }

@@ -242,6 +242,9 @@ pub enum Conflicts {
     List {
         /// Of which pipeline
         pipeline: String,
+        /// Only those that wait for somebody
+        #[arg(long)]
+        parked: bool,
         /// From after this number on
         #[arg(long, default_value_t = 0)]
         after: u64,
@@ -258,5 +261,28 @@ pub enum Conflicts {
         /// Show both sides' rows, too
         #[arg(long)]
         values: bool,
+    },
+    /// Decide a parked conflict: which row is to be in the target
+    #[command(group = clap::ArgGroup::new("row").required(true).args(["source", "target", "values"]))]
+    Decide {
+        /// Of which pipeline
+        pipeline: String,
+        /// Which one
+        id: String,
+        /// The source's row, with all that came later of it
+        #[arg(long)]
+        source: bool,
+        /// The target's row, as it is there
+        #[arg(long)]
+        target: bool,
+        /// The source's row with these values: `{"column": value, ..}`
+        #[arg(long, value_name = "JSON")]
+        values: Option<String>,
+        /// Also when the target's row was changed since the conflict was recorded
+        #[arg(long)]
+        force: bool,
+        /// Who decides; the user's name when it is not given
+        #[arg(long)]
+        by: Option<String>,
     },
 }

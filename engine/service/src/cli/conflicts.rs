@@ -1,18 +1,20 @@
-//! `conflicts list` and `conflicts show`.
+//! `conflicts list`, `conflicts show` and `conflicts decide`.
 
-use serde_json::{Value, json};
+use serde_json::{Map, Value, json};
+use sluice_types::{Error, ErrorKind};
 
 use super::args::{Common, Conflicts};
 use super::client::part;
 use super::failure::Failure;
 use super::status::text;
 use super::{Doer, out};
+use crate::engine::DecidedRow;
 
 pub async fn conflicts(common: &Common, command: Conflicts) -> Result<(), Failure> {
     let doer = Doer::find(common).await?;
     match command {
-        Conflicts::List { pipeline, after, limit } => {
-            let conflicts = list(&doer, &pipeline, after, limit).await?;
+        Conflicts::List { pipeline, parked, after, limit } => {
+            let conflicts = list(&doer, &pipeline, parked, after, limit).await?;
             if common.json {
                 out::json(&json!({ "conflicts": conflicts }));
             } else {
@@ -27,18 +29,80 @@ pub async fn conflicts(common: &Common, command: Conflicts) -> Result<(), Failur
                 show_one(&conflict, values);
             }
         }
+        Conflicts::Decide { pipeline, id, source, target: _, values, force, by } => {
+            let row = match (source, values) {
+                (_, Some(text)) => DecidedRow::Values(columns(&text)?),
+                (true, None) => DecidedRow::Source,
+                (false, None) => DecidedRow::Target,
+            };
+            let user =
+                || ["USER", "LOGNAME", "USERNAME"].into_iter().find_map(|name| std::env::var(name).ok());
+            let by = by.or_else(user).unwrap_or_else(|| "somebody".into());
+            let decided = decide(&doer, &pipeline, &id, row, &by, force).await?;
+            if common.json {
+                out::json(&decided);
+            } else {
+                out::line(format_args!("{id} is decided by {by}: {}", text(&decided["decision"])));
+            }
+        }
     }
     Ok(())
 }
 
-async fn list(doer: &Doer, pipeline: &str, after: u64, limit: usize) -> Result<Vec<Value>, Failure> {
+async fn decide(
+    doer: &Doer,
+    pipeline: &str,
+    id: &str,
+    row: DecidedRow,
+    by: &str,
+    force: bool,
+) -> Result<Value, Failure> {
     match doer {
         Doer::Service(client) => {
-            let path = format!("/api/v1/conflicts/{}?after={after}&limit={limit}", part(pipeline));
+            let mut body = json!({ "by": by, "force": force });
+            body["choice"] = json!(match row {
+                DecidedRow::Source => "source",
+                DecidedRow::Target => "target",
+                DecidedRow::Values(values) => {
+                    body["values"] = Value::Object(values);
+                    "values"
+                }
+            });
+            client.post(&path(pipeline, id), &body)
+        }
+        Doer::Here(engine) => Ok(json!(engine.decide(pipeline, id, row, by, force).await?)),
+    }
+}
+
+/// What `--values` says.
+fn columns(text: &str) -> Result<Map<String, Value>, Failure> {
+    serde_json::from_str(text).map_err(|error| {
+        let what = format!("what `--values` says is no JSON object: {error}");
+        Error::new(ErrorKind::Config, what).remedy("Write it like `--values '{\"name\": \"Ann\"}'`.").into()
+    })
+}
+
+/// The id goes as the rest of the path: its slashes stay.
+fn path(pipeline: &str, id: &str) -> String {
+    let id: Vec<String> = id.split('/').map(part).collect();
+    format!("/api/v1/conflicts/{}/{}", part(pipeline), id.join("/"))
+}
+
+async fn list(
+    doer: &Doer,
+    pipeline: &str,
+    parked: bool,
+    after: u64,
+    limit: usize,
+) -> Result<Vec<Value>, Failure> {
+    match doer {
+        Doer::Service(client) => {
+            let path =
+                format!("/api/v1/conflicts/{}?parked={parked}&after={after}&limit={limit}", part(pipeline));
             Ok(client.get(&path)?["conflicts"].as_array().cloned().unwrap_or_default())
         }
         Doer::Here(engine) => {
-            let conflicts = engine.conflicts(pipeline, after, limit).await?;
+            let conflicts = engine.conflicts(pipeline, parked, after, limit).await?;
             Ok(conflicts.iter().map(|conflict| json!(conflict)).collect())
         }
     }
@@ -46,11 +110,7 @@ async fn list(doer: &Doer, pipeline: &str, after: u64, limit: usize) -> Result<V
 
 async fn one(doer: &Doer, pipeline: &str, id: &str, values: bool) -> Result<Value, Failure> {
     match doer {
-        // The id goes as the rest of the path: its slashes stay.
-        Doer::Service(client) => {
-            let id: Vec<String> = id.split('/').map(part).collect();
-            client.get(&format!("/api/v1/conflicts/{}/{}?values={values}", part(pipeline), id.join("/")))
-        }
+        Doer::Service(client) => client.get(&format!("{}?values={values}", path(pipeline, id))),
         Doer::Here(engine) => {
             let conflict = engine.conflict(pipeline, id, values).await?;
             conflict.map(|conflict| json!(conflict)).ok_or_else(|| missing(id, pipeline))
@@ -87,7 +147,11 @@ fn show_list(pipeline: &str, conflicts: &[Value]) {
 }
 
 fn show_one(conflict: &Value, values: bool) {
-    for key in ["id", "number", "table", "kind", "decision", "strategy", "by", "position", "recorded"] {
+    let keys = [
+        "id", "number", "table", "kind", "decision", "reason", "strategy", "by", "position", "later",
+        "recorded", "decided",
+    ];
+    for key in keys {
         let shown = match &conflict[key] {
             Value::Null => continue,
             Value::String(text) => text.clone(),

@@ -4,8 +4,8 @@ use sluice_pipeline::{ConflictPolicy, ConflictStrategy};
 use sluice_types::{ErrorKind, Finding, Settings};
 
 /// The words after `strategy:` that are built, in the order of the documentation.
-pub(super) const STRATEGIES: [&str; 6] =
-    ["none", "source-wins", "target-wins", "latest", "version", "merge-columns"];
+pub(super) const STRATEGIES: [&str; 7] =
+    ["none", "source-wins", "target-wins", "latest", "version", "merge-columns", "park"];
 
 #[derive(Clone, Copy)]
 enum Word {
@@ -15,6 +15,7 @@ enum Word {
     Latest,
     Version,
     MergeColumns,
+    Park,
     NotBuilt,
 }
 
@@ -38,7 +39,7 @@ fn strategy(conflict: &mut Settings) -> Option<ConflictStrategy> {
         ("latest", Word::Latest),
         ("version", Word::Version),
         ("merge-columns", Word::MergeColumns),
-        ("park", Word::NotBuilt),
+        ("park", Word::Park),
         ("plugin", Word::NotBuilt),
     ];
     let word = conflict.take_word("strategy", &words);
@@ -66,5 +67,6 @@ fn strategy(conflict: &mut Settings) -> Option<ConflictStrategy> {
         Word::Latest => column.map(ConflictStrategy::Latest),
         Word::Version => column.map(ConflictStrategy::Version),
         Word::MergeColumns => Some(ConflictStrategy::MergeColumns),
+        Word::Park => Some(ConflictStrategy::Park),
     }
 }

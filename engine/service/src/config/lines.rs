@@ -282,7 +282,7 @@ fn check_columns(rule: &TableRule, found: &Discovered, findings: &mut Vec<Findin
 
 /// Policies for tables that don't tell what a row was before a change.
 fn unseen_conflicts(matched: &[Matched<'_>], findings: &mut Vec<Finding>) {
-    use ConflictStrategy::{Latest, MergeColumns, SourceWins, TargetWins, Version};
+    use ConflictStrategy::{Latest, MergeColumns, Park, SourceWins, TargetWins, Version};
     let policies = matched.iter().filter_map(|(rule, found)| Some((found, rule.conflict.as_ref()?)));
     for (found, policy) in policies.filter(|(found, _)| !found.schema.before_images) {
         let table = &found.table;
@@ -297,8 +297,9 @@ fn unseen_conflicts(matched: &[Matched<'_>], findings: &mut Vec<Finding>) {
                 let what = format!("{without}: of conflicts only `insert_exists` is seen");
                 Finding::warning("conflicts-unseen", path, what, remedy)
             }
-            TargetWins => {
-                let what = format!("{without}, so `target-wins` would not see what others have changed");
+            TargetWins | Park => {
+                let strategy = policy.strategy.name();
+                let what = format!("{without}, so `{strategy}` would not see what others have changed");
                 Finding::error(ErrorKind::Config, path, what, remedy)
             }
             MergeColumns => {

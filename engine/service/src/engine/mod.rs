@@ -26,7 +26,7 @@ use sluice_types::{Error, ErrorKind, PipelineId, Result, Secret};
 use sluice_wasm::Host;
 use tokio::sync::OnceCell;
 
-pub use conflicts::ConflictView;
+pub use conflicts::{ConflictView, DecidedRow};
 pub use dead_letters::DeadLetterView;
 pub use plan::COMPILE_PLUGIN;
 pub use plugins::LineLineage;

@@ -92,7 +92,7 @@ impl Engine {
         Ok(())
     }
 
-    fn running(&self, name: &LineName) -> Option<sluice_pipeline::LineHandle> {
+    pub(super) fn running(&self, name: &LineName) -> Option<sluice_pipeline::LineHandle> {
         self.line(&name.id)?.running().map(|(line, _)| line)
     }
 

@@ -227,6 +227,7 @@ fn never_ran(name: &LineName) -> LineStatus {
         retained_bytes: None,
         dead_letters: 0,
         conflicts: 0,
+        parked_conflicts: 0,
         plugins: Vec::new(),
         tables: Vec::new(),
     }

@@ -10,7 +10,7 @@ use serde_json::{Value, json};
 use sluice_types::{Digest, TableId};
 
 use super::error::ApiError;
-use crate::engine::{ConflictView, DeadLetterView, Engine, Reloaded, Scope, Status};
+use crate::engine::{ConflictView, DeadLetterView, DecidedRow, Engine, Reloaded, Scope, Status};
 
 type Answer<T> = Result<Json<T>, ApiError>;
 
@@ -167,12 +167,30 @@ pub(super) async fn dead_letter(
     found.map(Json).ok_or_else(missing)
 }
 
+/// What part of the conflicts is asked for.
+#[derive(Debug, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub(super) struct ConflictPage {
+    /// From after this number on.
+    after: u64,
+    /// At most so many.
+    limit: usize,
+    /// Only those that wait for somebody.
+    parked: bool,
+}
+
+impl Default for ConflictPage {
+    fn default() -> Self {
+        ConflictPage { after: 0, limit: LISTED, parked: false }
+    }
+}
+
 pub(super) async fn conflicts(
     State(engine): State<Engine>,
     Path(name): Path<String>,
-    Query(page): Query<Page>,
+    Query(page): Query<ConflictPage>,
 ) -> Answer<Value> {
-    let conflicts = engine.conflicts(&name, page.after, page.limit).await?;
+    let conflicts = engine.conflicts(&name, page.parked, page.after, page.limit).await?;
     Ok(Json(json!({ "conflicts": conflicts })))
 }
 
@@ -185,6 +203,48 @@ pub(super) async fn conflict(
     let missing =
         || ApiError::new(StatusCode::NOT_FOUND, "conflict-missing", format!("no conflict `{id}` in {name}"));
     found.map(Json).ok_or_else(missing)
+}
+
+/// The body of a decision.
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Decide {
+    /// `source`, `target` or `values`.
+    choice: DecideWord,
+    /// With `values`: columns and what they are to hold.
+    #[serde(default)]
+    values: Option<serde_json::Map<String, Value>>,
+    /// Who decides.
+    #[serde(default)]
+    by: Option<String>,
+    /// Also when the row was changed since.
+    #[serde(default)]
+    force: bool,
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(rename_all = "lowercase")]
+enum DecideWord {
+    Source,
+    Target,
+    Values,
+}
+
+pub(super) async fn decide(
+    State(engine): State<Engine>,
+    Path((name, id)): Path<(String, String)>,
+    body: Bytes,
+) -> Answer<ConflictView> {
+    let decide: Decide = serde_json::from_slice(&body)
+        .map_err(|error| bad_request(format!("the body is not what is expected: {error}")))?;
+    let row = match (decide.choice, decide.values) {
+        (DecideWord::Source, None) => DecidedRow::Source,
+        (DecideWord::Target, None) => DecidedRow::Target,
+        (DecideWord::Values, Some(values)) => DecidedRow::Values(values),
+        (_, _) => return Err(bad_request("`values` belong to `choice: values`")),
+    };
+    let by = decide.by.as_deref().unwrap_or("the API");
+    Ok(Json(engine.decide(&name, &id, row, by, decide.force).await?))
 }
 
 pub(super) async fn reload(State(engine): State<Engine>) -> Answer<Reloaded> {

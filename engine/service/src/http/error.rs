@@ -36,8 +36,10 @@ fn status_of(kind: ErrorKind) -> StatusCode {
     use ErrorKind::*;
     match kind {
         Config | NotBuilt | PluginConfig => StatusCode::UNPROCESSABLE_ENTITY,
-        PipelineMissing | PluginMissing | TableMissing => StatusCode::NOT_FOUND,
-        PluginInvalid | PluginRefused | Fenced | SchemaChanged | KeyMissing => StatusCode::CONFLICT,
+        PipelineMissing | PluginMissing | TableMissing | ConflictMissing => StatusCode::NOT_FOUND,
+        PluginInvalid | PluginRefused | Fenced | SchemaChanged | KeyMissing | ConflictRefused => {
+            StatusCode::CONFLICT
+        }
         Unreachable | Busy | Timeout | DiskFull | State | StateLocked => StatusCode::SERVICE_UNAVAILABLE,
         _ => StatusCode::INTERNAL_SERVER_ERROR,
     }

@@ -92,6 +92,8 @@ const LINE_READY: Family = Family::gauge("sluice_line_ready", "1 when the target
 const LINE_PHASE: Family = Family::gauge("sluice_line_phase", "1 for the phase that the line is in.");
 const DEAD_LETTERS: Family = Family::gauge("sluice_dead_letters", "Dead letters kept.");
 const CONFLICTS_KEPT: Family = Family::gauge("sluice_conflicts", "Conflicts kept.");
+const CONFLICTS_PARKED: Family =
+    Family::gauge("sluice_conflicts_parked", "Conflicts that wait for somebody to decide.");
 const CONFLICTS: Family =
     Family::counter("sluice_conflicts_total", "Rows of the target that somebody else had changed.");
 
@@ -148,6 +150,7 @@ fn lines(out: &mut Exposition, lines: &[LineReport]) {
     out.family(LINE_PHASE, lines.iter().map(|l| (with(l, "phase", phase_name(l.line.phase)), 1.0)));
     out.family(DEAD_LETTERS, each(|l| l.line.dead_letters as f64));
     out.family(CONFLICTS_KEPT, each(|l| l.line.conflicts as f64));
+    out.family(CONFLICTS_PARKED, each(|l| l.line.parked_conflicts as f64));
 }
 
 fn counters(out: &mut Exposition, lines: &[(LineReport, Arc<Stats>)]) {

@@ -87,7 +87,7 @@ fn routes(engine: Engine, guard: Guard) -> Router {
         .route("/dlq/{name}", get(api::dead_letters))
         .route("/dlq/{name}/{*id}", get(api::dead_letter))
         .route("/conflicts/{name}", get(api::conflicts))
-        .route("/conflicts/{name}/{*id}", get(api::conflict))
+        .route("/conflicts/{name}/{*id}", get(api::conflict).post(api::decide))
         .route("/reload", post(api::reload));
     Router::new()
         .route("/", get(page))

@@ -21,6 +21,9 @@ fn conflict(number: i64, decision: Decision, secret: &str) -> Conflict {
         strategy: "latest".into(),
         by: "latest".into(),
         recorded_micros: 7,
+        later: 0,
+        since: None,
+        decided_micros: None,
     }
 }
 
@@ -92,6 +95,48 @@ async fn the_oldest_decided_ones_make_room_and_the_parked_never_do() {
     }
     let kept = store.conflicts(&pipeline, false, 0, 100).await.unwrap();
     assert!((1..20).contains(&kept.len()) && kept.last().unwrap().number == 49, "{}", kept.len());
+}
+
+#[tokio::test]
+async fn more_than_so_many_are_not_parked() {
+    let dir = tempfile::tempdir().unwrap();
+    let pipeline = PipelineId::from("p");
+    let limits = Limits { parked_conflicts: 2, ..Limits::default() };
+    let store = Store::open_within(dir.path(), None, limits).unwrap();
+    let (first, second) = (conflict(1, parked(), "x"), conflict(2, parked(), "x"));
+    store.keep_conflicts(vec![first, second.clone()]).await.unwrap();
+    let error = store.keep_conflicts(vec![conflict(3, parked(), "x")]).await.unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::ConflictsFull);
+    assert!(error.to_string().contains("conflicts decide"), "{error}");
+    // A later change of one, and what is decided, have room.
+    let later = Conflict { later: 1, since: Some((second.position.clone(), 4)), ..second };
+    store.keep_conflicts(vec![later.clone(), conflict(4, Decision::Existing, "x")]).await.unwrap();
+    assert_eq!(
+        store.conflict(&pipeline, &later.id).await.unwrap(),
+        Some(Conflict { number: 2, ..later.clone() })
+    );
+    let decided = Conflict { decision: Decision::Incoming, decided_micros: Some(9), ..later };
+    store.keep_conflicts(vec![decided.clone(), conflict(5, parked(), "x")]).await.unwrap();
+    assert_eq!(
+        store.conflict(&pipeline, &decided.id).await.unwrap(),
+        Some(Conflict { number: 2, ..decided })
+    );
+}
+
+#[tokio::test]
+async fn rows_that_are_gone_are_nobodys_to_decide() {
+    let dir = tempfile::tempdir().unwrap();
+    let pipeline = PipelineId::from("p");
+    let store = Store::open(dir.path(), key('A')).unwrap();
+    let many = (1..=250).map(|number| conflict(number, parked(), "x")).collect();
+    store.keep_conflicts(many).await.unwrap();
+    let table = store.conflicts(&pipeline, true, 0, 1).await.unwrap()[0].incoming.table.table.clone();
+    let other = sluice_types::TableId::new("", "other");
+    assert_eq!(store.supersede_conflicts(&pipeline, &[other.clone()], "truncate").await.unwrap(), 0);
+    assert_eq!(store.supersede_conflicts(&pipeline, &[table, other], "truncate").await.unwrap(), 250);
+    assert_eq!(store.count_conflicts(&pipeline).await.unwrap(), ConflictCount { kept: 250, parked: 0 });
+    let kept = store.conflicts(&pipeline, false, 249, 1).await.unwrap();
+    assert_eq!((&*kept[0].by, &kept[0].decision), ("truncate", &Decision::Incoming));
 }
 
 #[tokio::test]

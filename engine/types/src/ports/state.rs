@@ -175,6 +175,10 @@ pub trait StateStore: Send + Sync {
     /// the commit that was lost with a crash decided nothing. Where there are too many the oldest decided ones go; a parked one never.
     async fn keep_conflicts(&self, conflicts: Vec<Conflict>) -> Result<()>;
 
+    /// Rows of these tables of the target are gone, and with them what was to be decided of them: their parked conflicts are
+    /// `incoming`, decided by `by`. Returns how many.
+    async fn supersede_conflicts(&self, pipeline: &PipelineId, tables: &[TableId], by: &str) -> Result<u64>;
+
     /// Conflicts by number, from after `after` on, at most `limit`; with `parked` only those that nobody has decided.
     async fn conflicts(
         &self,

@@ -306,6 +306,11 @@ impl StateStore for Faulty<Arc<dyn StateStore>> {
         scripted(&*self.script, Call::KeepConflicts, self.inner.keep_conflicts(conflicts)).await
     }
 
+    async fn supersede_conflicts(&self, pipeline: &PipelineId, tables: &[TableId], by: &str) -> Result<u64> {
+        let superseded = self.inner.supersede_conflicts(pipeline, tables, by);
+        scripted(&*self.script, Call::WriteState, superseded).await
+    }
+
     async fn conflicts(
         &self,
         pipeline: &PipelineId,

@@ -5,7 +5,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use async_trait::async_trait;
 use bytes::Bytes;
-use sluice_types::ports::{LineState, ParkedKey, PluginVersion, StateStore, Swapped};
+use sluice_types::ports::{Decision, LineState, ParkedKey, PluginVersion, StateStore, Swapped};
 use sluice_types::{
     Conflict, ConflictCount, ConflictId, DeadLetter, DeadLetterId, Digest, InstallId, Key, PipelineId,
     Result, TableId,
@@ -125,6 +125,18 @@ impl StateStore for State {
             }
         }
         Ok(())
+    }
+
+    async fn supersede_conflicts(&self, pipeline: &PipelineId, tables: &[TableId], by: &str) -> Result<u64> {
+        let mut kept = self.kept();
+        let of_line = kept.conflicts.get_mut(pipeline).into_iter().flatten();
+        let parked = of_line.filter(|one| one.is_parked() && tables.contains(&one.incoming.table.table));
+        Ok(parked
+            .map(|one| {
+                one.decision = Decision::Incoming;
+                one.by = by.to_string();
+            })
+            .count() as u64)
     }
 
     async fn conflicts(

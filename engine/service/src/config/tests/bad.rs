@@ -109,7 +109,6 @@ fn what_is_not_built_yet_is_never_ignored() {
         ("direction: both", "direction"),
         ("schedule: daily", "schedule"),
         ("new_tables: add", "new_tables"),
-        ("conflict: { strategy: park }", "conflict.strategy"),
         ("conflict: { strategy: plugin, plugin: mine }", "conflict.strategy"),
         ("schema_changes: { add_column: apply }", "schema_changes.add_column"),
         ("on_position_lost: repair", "on_position_lost"),
