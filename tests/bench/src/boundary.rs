@@ -21,8 +21,9 @@ const EVENTS: usize = 1000;
 const BATCHES: usize = 300;
 
 /// The guests of this part, as if they came with the binary.
-static GUESTS: LazyLock<Vec<(&'static str, &'static [u8])>> =
-    LazyLock::new(|| sluice_guests::names().filter(is_ours).map(|name| (name, sluice_guests::guest(name))).collect());
+static GUESTS: LazyLock<Vec<(&'static str, &'static [u8])>> = LazyLock::new(|| {
+    sluice_guests::names().filter(is_ours).map(|name| (name, sluice_guests::guest(name))).collect()
+});
 
 /// The same work in every language, by whole columns and row by row: the guest, and what it may take per event.
 const LANGUAGES: [(&str, &str, f64); 8] = [
@@ -87,9 +88,23 @@ pub fn run(table: &mut Table) {
     };
     for (guest, what, most) in LANGUAGES {
         let figure = through(&[guest]);
-        table.add("boundary", what, figure, "ns/event", Limit::Most(most), "lowercases text, parses an integer");
+        table.add(
+            "boundary",
+            what,
+            figure,
+            "ns/event",
+            Limit::Most(most),
+            "lowercases text, parses an integer",
+        );
         if guest == "bench-columns" {
-            table.add("boundary", "one Rust plugin / native closure", figure / native, "x", Limit::Most(4.0), "");
+            table.add(
+                "boundary",
+                "one Rust plugin / native closure",
+                figure / native,
+                "x",
+                Limit::Most(4.0),
+                "",
+            );
         }
     }
     table.show(
