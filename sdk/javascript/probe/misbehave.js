@@ -85,10 +85,12 @@ export const ANSWERS = {
   "reject-unknown-column": reject(() => ({ column: 1000 })),
   "too-many-rejects": (output, batch, plan, times) => { output.rejects = Array(times).fill({ row: 0, column: null, message: "told to reject" }); },
   "long-reject": reject((batch, times) => ({ message: "x".repeat(times) })),
-  "aliased-rejects": (output, batch, plan, times) => { output.rejects = Array(times).fill({ row: 0, column: null, message: "x".repeat(MEBIBYTE) }); },
+  // There is no saying the same memory twice from JavaScript: each is copied, until its own memory ends. So they are large ones, and bytes where that can be, which
+  // are copied at once.
+  "aliased-rejects": (output, batch, plan, times) => { output.rejects = Array(times).fill({ row: 0, column: null, message: "x".repeat(24 * MEBIBYTE) }); },
   "aliased-columns": (output, batch, plan, times) => {
-    const val = { offsets: Uint32Array.of(0, MEBIBYTE), data: "x".repeat(MEBIBYTE) };
-    output.columns = Array(times).fill({ index: plan.write[0].index, state: new Uint8Array(0), data: { tag: "strings", val } });
+    const val = { offsets: Uint32Array.of(0, MEBIBYTE), data: bytes(MEBIBYTE) };
+    output.columns = Array(times).fill({ index: plan.write[0].index, state: bytes(0), data: { tag: "blobs", val } });
   },
   "huge-output": (output, batch, plan, times) => {
     const ends = Uint32Array.from({ length: batch.rows + 1 }, (_, row) => row * times);
