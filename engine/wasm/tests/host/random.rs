@@ -98,10 +98,7 @@ fn check(seed: u64, line: &Line, made: &Transformed, given: &[Event]) {
         }
     }
     for rejection in &made.rejected {
-        assert_eq!(
-            &&rejection.event, &given[&rejection.event.index],
-            "seed {seed}: refused with other values"
-        );
+        assert_eq!(&rejection.event, given[&rejection.event.index], "seed {seed}: refused with other values");
     }
 }
 
