@@ -21,8 +21,8 @@ mod wording;
 pub use clock::SystemClock;
 pub use config::Config;
 pub use engine::{
-    COMPILE_PLUGIN, DeadLetterView, Engine, LineLineage, LineName, LineReport, Options, Outcome, Reloaded,
-    Scope, Status,
+    COMPILE_PLUGIN, ConflictView, DeadLetterView, DecidedRow, Engine, LineLineage, LineName, LineReport,
+    Options, Outcome, Reloaded, Scope, Status,
 };
 pub use http::Server;
 pub use inspect::{Inspected, inspect};

@@ -208,7 +208,7 @@ async fn plan(tx: &mut dyn SinkTx, conflict: &Conflict, verdict: &Verdict) -> Re
     } else {
         let has_row = row(&old).is_some();
         let is_update = matches!(event.change, Change::Update { .. });
-        if !complete && !(is_update && has_row) {
+        if !(complete || is_update && has_row) {
             return Err(not_whole());
         }
         events.extend(new.as_ref().and_then(row).map(delete));

@@ -122,24 +122,30 @@ impl Held {
         let (key, new) = keys_of(event)?;
         let holders =
             |key: &Key| self.keys.get(&(event.table.table.clone(), key.clone())).into_iter().flatten();
-        let mut behind = false;
-        let mut later = None;
         // A row that is read is as new as it can be, wherever the stream stands.
         let is_read = matches!(event.change, Change::Snapshot(_));
-        for id in holders(&key).chain(new.iter().flat_map(holders)) {
-            let Some(one) = self.all.get(id) else { continue };
-            if *place < one.since {
-                continue;
-            }
+        let mut in_front = vec![];
+        let mut newest = None;
+        for (at, id) in
+            holders(&key).map(|id| (true, id)).chain(new.iter().flat_map(holders).map(|id| (false, id)))
+        {
+            let Some(one) = self.all.get(id).filter(|one| *place >= one.since) else { continue };
             if *place <= one.upto && !fresh(id) && !is_read {
                 return Some(Hold::Known);
             }
-            behind = true;
-            if one.last.as_ref() == Some(&key) {
-                later = Some(id.clone());
+            if at {
+                newest = Some((id, one));
             }
+            in_front.push(id);
         }
-        later.map(Hold::Later).or(behind.then_some(Hold::Behind))
+        // Only the last that got the key tells whose it is at the source; and a key that another one waits for is waited for in turn.
+        let of_row = newest.filter(|(_, one)| one.last.as_ref() == Some(&key)).map(|(id, _)| id);
+        let takes_another =
+            |row: &ConflictId| new.iter().flat_map(holders).any(|id| id != row && in_front.contains(&id));
+        match of_row {
+            Some(row) if !takes_another(row) => Some(Hold::Later(row.clone())),
+            _ => (!in_front.is_empty()).then_some(Hold::Behind),
+        }
     }
 }
 

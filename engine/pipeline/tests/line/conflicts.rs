@@ -372,9 +372,9 @@ async fn a_policy_that_does_not_suit_is_refused() {
 }
 
 /// Dies when it has been polled so often.
-struct Mortal<F> {
-    inner: Pin<Box<F>>,
-    left: u64,
+pub struct Mortal<F> {
+    pub inner: Pin<Box<F>>,
+    pub left: u64,
 }
 
 impl<F: Future> Future for Mortal<F> {

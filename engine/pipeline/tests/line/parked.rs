@@ -4,7 +4,7 @@ use sluice_pipeline::{Choice, Verdict, decide_conflict};
 use sluice_types::ports::{Decision, StateStore};
 use sluice_types::{Conflict, Error, ErrorKind, Row, Value};
 
-use crate::conflicts::{c, delete, insert, met, rows, shown, update, world};
+use crate::conflicts::{Mortal, c, delete, insert, met, rows, shown, update, world};
 use crate::world::{World, until};
 
 /// The row 1, which somebody else has changed, and which the source has changed then.
@@ -160,6 +160,55 @@ async fn another_row_of_a_held_key_waits_behind() {
     world.source.run(&[update(1, &[("v", "x".into())]), update(2, &[("v", "y".into())])]).unwrap();
     world.synced().await;
     assert_eq!(rows(&world), ["1 x new 2", "2 y base 9"]);
+}
+
+/// Two rows that wait change their keys with each other: everything is decided in its order, and ends as the source has it.
+#[tokio::test(start_paused = true)]
+async fn rows_that_wait_swap_their_keys() {
+    let world = world("park");
+    world.source.run(&[insert(1, "a", "a", 1), insert(2, "b", "b", 2)]).unwrap();
+    world.synced().await;
+    world.target.run(&[update(1, &[("w", "x".into())]), update(2, &[("w", "y".into())])]).unwrap();
+    let swap = [(1, 9), (2, 1), (9, 2)].map(|(from, to)| update(from, &[("id", to.into())]));
+    world.source.run(&[update(1, &[("n", 3.into())]), update(2, &[("n", 4.into())])]).unwrap();
+    world.source.run(&swap).unwrap();
+    world.source.run(&[update(1, &[("v", "bb".into())]), insert(9, "new", "new", 1)]).unwrap();
+    world.synced().await;
+    assert_eq!(rows(&world), ["1 a x 1", "2 b y 2"]);
+    let waiting = met(&world).len();
+    for number in 0..waiting {
+        if let Err(error) = decide(&world, number, Choice::Source).await {
+            // Nobody knew the row that it meets, before those in front of it were decided.
+            refused(Err(error), "changed since");
+            decide(&world, number, Choice::Source).await.unwrap();
+        }
+    }
+    assert_eq!(rows(&world), ["1 bb b 4", "2 a a 3", "9 new new 1"]);
+    world.synced().await;
+    assert_eq!(met(&world).len(), waiting);
+}
+
+/// A crash at any moment of a decision: it is made, or it can be made again.
+#[tokio::test(start_paused = true)]
+async fn a_crash_at_any_await_of_a_decision() {
+    for choice in [Choice::Source, Choice::Target] {
+        let expected = if choice == Choice::Source { "1 ours base 5" } else { "1 base theirs 5" };
+        for left in 1.. {
+            let world = contested().await;
+            let verdict = verdict(&met(&world)[0], choice.clone());
+            let inner = Box::pin(decide_conflict(&world.spec, &world.ports, &verdict));
+            let died = (Mortal { inner, left }).await.is_none();
+            world.synced().await;
+            if met(&world)[0].is_parked() {
+                decide_conflict(&world.spec, &world.ports, &verdict).await.unwrap();
+            }
+            assert_eq!((rows(&world), met(&world).len()), (vec![expected.to_string()], 1), "{left}");
+            assert_eq!(&*met(&world)[0].by, "Ann", "{left}");
+            if !died {
+                break;
+            }
+        }
+    }
 }
 
 /// A row that moves to a key under which somebody else has put another one.

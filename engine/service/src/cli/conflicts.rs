@@ -1,14 +1,13 @@
 //! `conflicts list`, `conflicts show` and `conflicts decide`.
 
 use serde_json::{Map, Value, json};
-use sluice_types::{Error, ErrorKind};
+use sluice::{DecidedRow, Error, ErrorKind};
 
 use super::args::{Common, Conflicts};
 use super::client::part;
 use super::failure::Failure;
 use super::status::text;
 use super::{Doer, out};
-use crate::engine::DecidedRow;
 
 pub async fn conflicts(common: &Common, command: Conflicts) -> Result<(), Failure> {
     let doer = Doer::find(common).await?;
