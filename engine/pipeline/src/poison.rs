@@ -20,7 +20,7 @@ use crate::postponed::{ATTEMPTS_MAX, POSTPONED_MAX};
 use crate::reread::RereadSize;
 use crate::spec::{OnError, OnErrorThen};
 use crate::status::Stats;
-use crate::waiting::{ROUNDS_MAX, Waiting, Waits};
+use crate::waiting::{Waiting, Waits};
 
 /// What writing needs to know, and remembers from batch to batch.
 pub(crate) struct Writer {
@@ -52,7 +52,7 @@ pub(crate) struct Outcome {
 }
 
 /// One piece of work being written.
-struct Writing<'a> {
+pub(crate) struct Writing<'a> {
     writer: &'a mut Writer,
     work: &'a Work,
     feed: &'a Feed,
@@ -61,18 +61,18 @@ struct Writing<'a> {
     poison: usize,
     outcome: Outcome,
     /// What the rest of its transaction may make good.
-    waiting: Waiting,
+    pub(crate) waiting: Waiting,
 }
 
 /// Events to be written together.
-struct Segment {
-    events: Vec<Event>,
+pub(crate) struct Segment {
+    pub events: Vec<Event>,
     /// The events that wanted these rows, when they were read again.
-    wanted: Option<Vec<Event>>,
+    pub wanted: Option<Vec<Event>>,
     /// They take postponed rows out of the target. One that can't be taken out stays as it is.
-    gives_way: bool,
+    pub gives_way: bool,
     /// Instead of events to be written: such as were, whose rows are still to be read again.
-    asks: Vec<Event>,
+    pub asks: Vec<Event>,
 }
 
 impl Writer {
@@ -160,7 +160,7 @@ impl Writer {
 }
 
 impl Segment {
-    fn new(events: Vec<Event>) -> Self {
+    pub(crate) fn new(events: Vec<Event>) -> Self {
         Segment { events, wanted: None, gives_way: false, asks: vec![] }
     }
 
@@ -185,13 +185,13 @@ impl Segment {
 
 /// Whether two events, one behind the other, are written together or not at all: copies of one event, and truncates of one
 /// transaction, for a single statement may have emptied tables that refer to each other.
-fn belong(before: &Event, after: &Event) -> bool {
+pub(crate) fn belong(before: &Event, after: &Event) -> bool {
     let truncates = matches!((&before.change, &after.change), (Change::Truncate, Change::Truncate));
     before.transaction == after.transaction && (before.index == after.index || truncates)
 }
 
 /// One write. The inner error is one of an event that is to be isolated now, after going back to the savepoint.
-async fn write_whole(
+pub(crate) async fn write_whole(
     tx: &mut dyn SinkTx,
     events: &[Event],
     settled: bool,
@@ -261,86 +261,14 @@ impl Writing<'_> {
             }
             let Some(mut segment) = ahead.pop() else { return Ok(()) };
             self.drop_parked(&mut segment)?;
-            self.hold_back(&mut segment);
             moved::split(&mut segment.events, self.here, self.outcome.high.as_ref());
+            self.hold_back(&mut segment);
             match write_whole(tx, &segment.events, self.is_settled(), patient).await? {
                 Ok(written) => ahead.extend(self.written(segment, written).await?),
                 Err(error) => {
                     tx.rollback_to_savepoint().await?;
                     ahead.extend(self.narrow(segment, error)?);
                 }
-            }
-        }
-    }
-
-    /// Events whose key has an earlier one that waits follow it.
-    fn hold_back(&mut self, segment: &mut Segment) {
-        let mut kept: Vec<Event> = Vec::with_capacity(segment.events.len());
-        for event in std::mem::take(&mut segment.events) {
-            if segment.gives_way || !self.waiting.holds(&event) {
-                kept.push(event);
-            } else {
-                self.waiting.follow(event, segment.wanted.clone(), belong);
-            }
-        }
-        segment.events = kept;
-    }
-
-    /// The rest of their transaction is written: those that wait are tried again, together and then one by one. What fails now has
-    /// nothing to wait for. Says what is to be written next, the first of it last.
-    async fn last_chance(&mut self, tx: &mut dyn SinkTx, patient: bool) -> Result<Vec<Segment>> {
-        let mut waiting = self.waiting.take();
-        let mut next = Vec::new();
-        let together = waiting.iter().flat_map(|waits| waits.events.iter().cloned()).collect();
-        if waiting.iter().all(|waits| waits.wanted.is_none())
-            && let Some(made) = self.try_again(tx, Segment::new(together), patient).await?.ok()
-        {
-            return Ok(made);
-        }
-        for _ in 0..ROUNDS_MAX {
-            let before = waiting.len();
-            // Order is kept per key.
-            let mut still = Waiting::default();
-            for mut waits in waiting {
-                if waits.events.iter().any(|event| still.holds(event)) {
-                    still.push(waits);
-                    continue;
-                }
-                let segment = Segment { wanted: waits.wanted.clone(), ..Segment::new(waits.events.clone()) };
-                match self.try_again(tx, segment, patient).await? {
-                    Ok(made) => next.extend(made.into_iter().rev()),
-                    Err(error) => {
-                        waits.error = Some(error);
-                        still.push(waits);
-                    }
-                }
-            }
-            waiting = still.take();
-            if waiting.is_empty() || waiting.len() == before {
-                break;
-            }
-        }
-        for Waits { events, wanted, error } in waiting {
-            match error {
-                Some(error) => self.condemned(events, wanted, error)?,
-                None => next.push(Segment { wanted, ..Segment::new(events) }),
-            }
-        }
-        next.reverse();
-        Ok(next)
-    }
-
-    async fn try_again(
-        &mut self,
-        tx: &mut dyn SinkTx,
-        segment: Segment,
-        patient: bool,
-    ) -> Result<Result<Vec<Segment>>> {
-        match write_whole(tx, &segment.events, self.is_settled(), patient).await? {
-            Ok(written) => Ok(Ok(self.written(segment, written).await?)),
-            Err(error) => {
-                tx.rollback_to_savepoint().await?;
-                Ok(Err(error))
             }
         }
     }
@@ -397,7 +325,12 @@ impl Writing<'_> {
     }
 
     /// Nothing will make it good.
-    fn condemned(&mut self, events: Vec<Event>, wanted: Option<Vec<Event>>, error: Error) -> Result<()> {
+    pub(crate) fn condemned(
+        &mut self,
+        events: Vec<Event>,
+        wanted: Option<Vec<Event>>,
+        error: Error,
+    ) -> Result<()> {
         if self.writer.on_error.then == OnErrorThen::Pause {
             return Err(error);
         }
@@ -414,7 +347,7 @@ impl Writing<'_> {
     }
 
     /// Whether all rows of the target are of one moment, those of this work included.
-    fn is_settled(&self) -> bool {
+    pub(crate) fn is_settled(&self) -> bool {
         let read_again = self.outcome.high.as_ref();
         self.progress.is_settled(self.here)
             && self.work.is_settled(self.here)
@@ -446,7 +379,7 @@ impl Writing<'_> {
 
     /// A segment is written. Rows whose image is partial and that the target does not have are read again (I13), not more at once
     /// than there is room for (I10). Says what is to be written next, the first of it last.
-    async fn written(&mut self, segment: Segment, written: Written) -> Result<Vec<Segment>> {
+    pub(crate) async fn written(&mut self, segment: Segment, written: Written) -> Result<Vec<Segment>> {
         self.outcome.rows += written.rows;
         let events = segment.events;
         let moved = events.iter().enumerate().filter(|(_, event)| moved::wants_row(event)).map(|(at, _)| at);

@@ -6,10 +6,13 @@
 
 use std::collections::HashSet;
 
-use sluice_types::{Change, Error, Event, Key, TableId};
+use sluice_types::ports::SinkTx;
+use sluice_types::{Change, Error, Event, Key, Result, TableId};
+
+use crate::poison::{Segment, Writing, belong, write_whole};
 
 /// How often those that wait are gone through as long as one of them gets through: each may be what another waits for.
-pub(crate) const ROUNDS_MAX: usize = 8;
+const ROUNDS_MAX: usize = 8;
 
 /// Copies of one event, or truncates that belong together.
 pub(crate) struct Waits {
@@ -66,6 +69,81 @@ impl Waiting {
         self.keys.clear();
         self.everything = false;
         std::mem::take(&mut self.all)
+    }
+}
+
+impl Writing<'_> {
+    /// Events whose key has an earlier one that waits follow it.
+    pub(crate) fn hold_back(&mut self, segment: &mut Segment) {
+        let mut kept: Vec<Event> = Vec::with_capacity(segment.events.len());
+        for event in std::mem::take(&mut segment.events) {
+            if segment.gives_way || !self.waiting.holds(&event) {
+                kept.push(event);
+            } else {
+                self.waiting.follow(event, segment.wanted.clone(), belong);
+            }
+        }
+        segment.events = kept;
+    }
+
+    /// The rest of their transaction is written: those that wait are tried again, together and then one by one. What fails now has
+    /// nothing to wait for. Says what is to be written next, the first of it last.
+    pub(crate) async fn last_chance(&mut self, tx: &mut dyn SinkTx, patient: bool) -> Result<Vec<Segment>> {
+        let mut waiting = self.waiting.take();
+        let mut next = Vec::new();
+        let together = waiting.iter().flat_map(|waits| waits.events.iter().cloned()).collect();
+        if waiting.len() > 1
+            && waiting.iter().all(|waits| waits.wanted.is_none())
+            && let Some(made) = self.try_again(tx, Segment::new(together), patient).await?.ok()
+        {
+            return Ok(made);
+        }
+        for _ in 0..ROUNDS_MAX {
+            let before = waiting.len();
+            // Order is kept per key.
+            let mut still = Waiting::default();
+            for mut waits in waiting {
+                if waits.events.iter().any(|event| still.holds(event)) {
+                    still.push(waits);
+                    continue;
+                }
+                let segment = Segment { wanted: waits.wanted.clone(), ..Segment::new(waits.events.clone()) };
+                match self.try_again(tx, segment, patient).await? {
+                    Ok(made) => next.extend(made.into_iter().rev()),
+                    Err(error) => {
+                        waits.error = Some(error);
+                        still.push(waits);
+                    }
+                }
+            }
+            waiting = still.take();
+            if waiting.is_empty() || waiting.len() == before {
+                break;
+            }
+        }
+        for Waits { events, wanted, error } in waiting {
+            match error {
+                Some(error) => self.condemned(events, wanted, error)?,
+                None => next.push(Segment { wanted, ..Segment::new(events) }),
+            }
+        }
+        next.reverse();
+        Ok(next)
+    }
+
+    async fn try_again(
+        &mut self,
+        tx: &mut dyn SinkTx,
+        segment: Segment,
+        patient: bool,
+    ) -> Result<Result<Vec<Segment>>> {
+        match write_whole(tx, &segment.events, self.is_settled(), patient).await? {
+            Ok(written) => Ok(Ok(self.written(segment, written).await?)),
+            Err(error) => {
+                tx.rollback_to_savepoint().await?;
+                Ok(Err(error))
+            }
+        }
     }
 }
 

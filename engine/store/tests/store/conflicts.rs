@@ -132,7 +132,10 @@ async fn rows_that_are_gone_are_nobodys_to_decide() {
     store.keep_conflicts(many).await.unwrap();
     let table = store.conflicts(&pipeline, true, 0, 1).await.unwrap()[0].incoming.table.table.clone();
     let other = sluice_types::TableId::new("", "other");
-    assert_eq!(store.supersede_conflicts(&pipeline, &[other.clone()], "truncate").await.unwrap(), 0);
+    assert_eq!(
+        store.supersede_conflicts(&pipeline, std::slice::from_ref(&other), "truncate").await.unwrap(),
+        0
+    );
     assert_eq!(store.supersede_conflicts(&pipeline, &[table, other], "truncate").await.unwrap(), 250);
     assert_eq!(store.count_conflicts(&pipeline).await.unwrap(), ConflictCount { kept: 250, parked: 0 });
     let kept = store.conflicts(&pipeline, false, 249, 1).await.unwrap();
