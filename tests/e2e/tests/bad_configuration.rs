@@ -31,7 +31,7 @@ fn all_findings_come_at_once_with_path_and_remedy() {
          service: { listen: 17 }\n\
          databases:\n  a: { kind: sqlite, pth: ./a.db }\n  b: { kind: sqlte, path: ./b.db }\n\
          pipelines:\n  copy:\n    source: aa\n    target: b\n    batch: { rows: many }\n    mode: realtim\n    \
-         conflict: { strategy: park }\n    tables: [t]\n",
+         conflict: { strategy: plugin, plugin: who }\n    tables: [t]\n",
     );
     let done = site.sluice(&["check"]).ended_with(1);
     done.says(&[
@@ -79,9 +79,12 @@ fn what_is_no_yaml_is_told_with_its_line() {
 
 #[test]
 fn keys_that_are_not_built_yet_are_never_ignored() {
-    for key in
-        ["direction: both", "conflict: { strategy: park }", "targets: [target]\natomic: true", "undo: true"]
-    {
+    for key in [
+        "direction: both",
+        "conflict: { strategy: plugin, plugin: who }",
+        "targets: [target]\natomic: true",
+        "undo: true",
+    ] {
         let word = key.split(':').next().unwrap_or_default();
         let site = Site::with(PEOPLE, &format!("{key}\ntables: [people]"));
         let done = site.sluice(&["check"]).ended_with(1);

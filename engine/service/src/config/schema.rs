@@ -62,7 +62,12 @@ fn state() -> Json {
         &[],
         [
             ("dir", text("The state folder, relative to this file. Default: ./sluice-state")),
-            ("key", text("Base64 of 32 bytes: seals dead letters. Write ${env:NAME}, never the key itself.")),
+            (
+                "key",
+                text(
+                    "Base64 of 32 bytes: seals dead letters, conflicts, and what of large transactions waits on the disk. Write ${env:NAME}, never the key itself.",
+                ),
+            ),
         ],
     );
     json!({ "anyOf": [text("The state folder, relative to this file."), nested] })
