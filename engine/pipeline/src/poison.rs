@@ -316,7 +316,8 @@ impl Writing<'_> {
         if error.kind().heals_by_others() && !self.is_settled() && self.postpone(&events) {
             return Ok(Some(Segment::giving_way(events)));
         }
-        if error.kind() == ErrorKind::Constraint {
+        // Where rows are of different moments nothing is said by the rest of a transaction.
+        if error.kind() == ErrorKind::Constraint && self.is_settled() {
             self.waiting.push(Waits { events, wanted, error: Some(error) });
             return Ok(None);
         }
