@@ -241,11 +241,14 @@ impl Reader {
         if self.state.stream_turn_micros > now {
             at = at.min(self.state.stream_turn_micros);
         }
-        if let (Some((_, until)), None) = (&self.state.landed, &self.state.pending) {
-            at = at.min(*until);
-        }
-        if self.state.progress.is_some() && self.state.pending.is_none() {
-            at = at.min(self.state.progress_micros);
+        // Neither is taken before an open transaction has come whole: it is the reading that brings them on then, and no timer.
+        if self.state.pending.is_none() && !self.state.open {
+            if let Some((_, until)) = &self.state.landed {
+                at = at.min(*until);
+            }
+            if self.state.progress.is_some() {
+                at = at.min(self.state.progress_micros);
+            }
         }
         if let (Some(work), Some(_)) = (&self.state.pending, &self.state.demand) {
             at = at.min(work.read_micros + self.spec.batch.age_ms as i64 * 1000);

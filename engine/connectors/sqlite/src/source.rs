@@ -10,10 +10,10 @@ use crate::capture::{LineId, Place};
 use crate::connection::File;
 use crate::maintain::Maintainer;
 use crate::snapshot::SqliteChunks;
-use crate::stream::{Cursor, Reader};
+use crate::stream::{Cursor, Reader, Taken};
 use crate::table::{Table, Tables};
 use crate::watch::{Boundaries, Watch};
-use crate::worker::Worker;
+use crate::worker::{Answer, Worker};
 
 /// One line's reader of one file.
 pub(crate) struct SqliteSource {
@@ -24,7 +24,15 @@ pub(crate) struct SqliteSource {
     /// What `hold` holds.
     held: Option<Held>,
     /// What `open` opened.
-    stream: Option<(Watch, Cursor)>,
+    stream: Option<Stream>,
+}
+
+struct Stream {
+    watch: Watch,
+    cursor: Cursor,
+    /// What is being read behind the cursor. It outlives a `next` that nobody waits for any more: a reader that is called away more
+    /// often than a read takes would otherwise begin it again and again, and never get on.
+    reading: Option<Answer<Option<Taken>>>,
 }
 
 struct Held {
@@ -82,6 +90,10 @@ impl Source for SqliteSource {
             .map(|(captured, shape, schema)| Table::new(captured, &shape, schema).map(Arc::new))
             .collect::<Result<_>>()?;
         self.held = Some(self.read_tables(Tables::new(tables)).await?);
+        // The reader of the tables held so far is gone, and what it was about to read is read anew.
+        if let Some(stream) = &mut self.stream {
+            stream.reading = None;
+        }
         Ok(place.position())
     }
 
@@ -98,20 +110,28 @@ impl Source for SqliteSource {
         self.maintainer.prove(place).await?;
         let watch = Watch::start(self.file.clone(), self.boundaries.clone(), self.line.clock.clone())?;
         let cursor = Cursor { at: place.id, open: None, index: 0, skip: from.part };
-        self.stream = Some((watch, cursor));
+        self.stream = Some(Stream { watch, cursor, reading: None });
         Ok(())
     }
 
     async fn next(&mut self, limits: &ReadLimits) -> Result<Read> {
         let not_open = || Error::new(ErrorKind::Internal, "the stream was read before it was opened");
         let reader = &self.held.as_ref().ok_or_else(not_open)?.reader;
-        let (watch, cursor) = self.stream.as_mut().ok_or_else(not_open)?;
+        let Stream { watch, cursor, reading } = self.stream.as_mut().ok_or_else(not_open)?;
         let limits = *limits;
         loop {
-            // Marked as seen before the look: what comes during the look wakes the wait.
-            watch.changed.borrow_and_update();
-            let from = cursor.clone();
-            match reader.call(move |reader| reader.next(&from, limits)).await? {
+            let answer = match reading {
+                Some(answer) => answer,
+                None => {
+                    // Marked as seen before the look: what comes during the look wakes the wait.
+                    watch.changed.borrow_and_update();
+                    let from = cursor.clone();
+                    reading.insert(reader.start_call(move |reader| reader.next(&from, limits))?)
+                }
+            };
+            let taken = answer.await;
+            *reading = None;
+            match taken? {
                 Some(taken) => {
                     *cursor = taken.cursor;
                     if let Some(read) = taken.read {

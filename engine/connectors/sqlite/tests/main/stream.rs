@@ -61,6 +61,35 @@ async fn history_under_backlog_is_exact() {
 }
 
 #[tokio::test]
+async fn a_reader_that_is_called_away_more_often_than_a_read_takes_gets_on_all_the_same() {
+    let place = Place::with(ITEMS);
+    let mut line = Line::start(&place, &["t"]).await;
+    place
+        .writer()
+        .execute_batch(
+            "WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n WHERE i < 50000)
+             INSERT INTO t SELECT i, 'a', i FROM n",
+        )
+        .unwrap();
+    let limits = ReadLimits { rows: 20_000, bytes: 1 << 30 };
+    let (mut events, mut dropped) = (0, 0);
+    let until = Instant::now() + Duration::from_secs(60);
+    while events < 50_000 {
+        assert!(Instant::now() < until, "{events} events after {dropped} reads that nobody waited for");
+        // Less than a read of this size takes.
+        match tokio::time::timeout(Duration::from_millis(1), line.source.next(&limits)).await {
+            Ok(read) => match read.unwrap() {
+                Read::Batch(batch) => events += batch.events.len(),
+                Read::Progress(_) => {}
+            },
+            Err(_) => dropped += 1,
+        }
+    }
+    assert_eq!(events, 50_000);
+    assert!(dropped > 0, "every read was as fast as that");
+}
+
+#[tokio::test]
 async fn history_is_exact_where_a_batch_is_cut_before_the_one_that_was_looked_at() {
     let place = Place::with(ITEMS);
     let mut line = Line::start(&place, &["t"]).await;
