@@ -121,6 +121,7 @@ pub fn accounts_are_whole(target: &Database) {
 #[derive(Debug)]
 pub struct Clerks {
     stop: Arc<AtomicBool>,
+    resting: Arc<AtomicBool>,
     committed: Arc<AtomicU64>,
     threads: Vec<JoinHandle<()>>,
 }
@@ -130,26 +131,37 @@ impl Clerks {
     pub fn hire(source: &Database, random: &mut Random, count: usize, pause: Duration) -> Self {
         let Database::Postgres { server, name } = source else { panic!("the market is in PostgreSQL") };
         let stop = Arc::new(AtomicBool::new(false));
+        let resting = Arc::new(AtomicBool::new(false));
         let committed = Arc::new(AtomicU64::new(0));
         let threads = (0..count)
             .map(|_| {
                 let (server, name) = (server.clone(), name.clone());
-                let (stop, committed) = (stop.clone(), committed.clone());
+                let (stop, resting, committed) = (stop.clone(), resting.clone(), committed.clone());
                 let mut random = random.fork();
                 std::thread::spawn(move || {
                     let mut session = None;
                     while !stop.load(Ordering::Relaxed) {
-                        committed.fetch_add(
-                            u64::from(serve(&server, &name, &mut session, &mut random)),
-                            Ordering::Relaxed,
-                        );
+                        if !resting.load(Ordering::Relaxed) {
+                            let done = serve(&server, &name, &mut session, &mut random);
+                            committed.fetch_add(u64::from(done), Ordering::Relaxed);
+                        }
                         // A pace, so that writers and reader share two cores.
                         std::thread::sleep(Duration::from_micros(random.below(pause.as_micros() as u64 + 1)));
                     }
                 })
             })
             .collect();
-        Clerks { stop, committed, threads }
+        Clerks { stop, resting, committed, threads }
+    }
+
+    /// Lets them finish what they are at, and do nothing until [`go_on`](Self::go_on).
+    pub fn rest(&self) {
+        self.resting.store(true, Ordering::Relaxed);
+    }
+
+    /// Ends a rest.
+    pub fn go_on(&self) {
+        self.resting.store(false, Ordering::Relaxed);
     }
 
     /// Transactions committed so far.

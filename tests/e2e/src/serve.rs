@@ -109,6 +109,12 @@ impl Serve {
         wait::until(what, || wait::when(self.line(), |line| wanted(line)))
     }
 
+    /// Waits until the line has met its databases, so that what befalls them befalls it.
+    #[track_caller]
+    pub fn under_way(&self) -> Json {
+        self.line_when("the line to be under way", |line| line["phase"] != "starting")
+    }
+
     /// Waits until the target is consistent and nothing is left to do.
     #[track_caller]
     pub fn caught_up(&self) -> Json {
